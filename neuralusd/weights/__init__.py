@@ -1,0 +1,8 @@
+"""The weights that ship with neuralusd, each a folder in diffusers' format."""
+
+from pathlib import Path
+
+
+def mini() -> Path:
+    """The folder of the `mini` weights: the Neural USD pipeline at 128x128, for a CPU."""
+    return Path(__file__).parent / "mini"

@@ -1,0 +1,67 @@
+"""Packaging. The build backend and the tools' settings are in pyproject.toml, exact versions in constraints.txt."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+root = Path(__file__).parent
+version = re.search(r'^__version__ = "([^"]+)"$', (root / "neuralusd/_version.py").read_text(), re.MULTILINE)[1]
+
+setup(
+    name="neuralusd",
+    version=version,
+    description="USD as the scene description of generative models: image = Decode(Edit(stage))",
+    long_description=(root / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE", "NOTICE"],
+    python_requires=">=3.11",
+    # The schema is a folder at the project's root, so that one PXR_PLUGINPATH_NAME entry finds it; it installs inside the package.
+    packages=[*find_packages(include=["neuralusd", "neuralusd.*"]), "neuralusd.usdschemas"],
+    package_dir={"neuralusd.usdschemas": "usdschemas"},
+    package_data={
+        "neuralusd.usdschemas": ["*.usda", "plugInfo.json"],
+        "neuralusd": ["py.typed", "weights/**/*.safetensors", "weights/**/*.json", "weights/**/*.md"],
+    },
+    install_requires=[
+        "usd-core>=25.8",  # stages; the schema also loads in the USD of a DCC
+        "numpy>=1.26",
+        "torch>=2.8",
+        "diffusers>=0.36",  # the pipelines' base, schedulers, denoisers
+        "transformers>=5",  # DINOv2, detectors, segmenters, depth
+        "accelerate>=1.10",  # diffusers and transformers load big weights through it, once, not twice
+        "safetensors>=0.5",  # the only format weights are read from
+        "pillow>=11",
+        "scipy>=1.13",
+        "trimesh>=4.8",  # ray casting of a stage's meshes ...
+        "embreex>=2.17.7",  # ... by Embree
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "blender": ['bpy>=5.0,<5.1; python_version == "3.11"'],  # renders the furniture world; its wheel is for 3.11
+        "ui": ["PySide6-Essentials>=6.7"],
+        "train": ["matplotlib>=3.9", "scikit-image>=0.24"],
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "hypothesis>=6.100",
+            "ruff>=0.9",
+            "mypy>=1.14",
+            "jinja2>=3.1",  # usdGenSchema, to check that the generated schema is up to date
+        ],
+    },
+    entry_points={
+        "console_scripts": ["neuralusd = neuralusd.cli:main"],
+        # A backend is a name for a folder of weights: an object here is a function that returns its path.
+        "neuralusd.backends": ["mini = neuralusd.weights:mini"],
+    },
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Multimedia :: Graphics :: 3D Rendering",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)
