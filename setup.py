@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE", "NOTICE"],
     python_requires=">=3.11",
-    # The schema is a folder at the project's root, so that one PXR_PLUGINPATH_NAME entry finds it; it installs inside the package.
+    # The schema stands at the project's root, for one PXR_PLUGINPATH_NAME entry; it installs inside the package.
     packages=[*find_packages(include=["neuralusd", "neuralusd.*"]), "neuralusd.usdschemas"],
     package_dir={"neuralusd.usdschemas": "usdschemas"},
     package_data={
@@ -37,6 +37,7 @@ setup(
         "trimesh>=4.8",  # ray casting of a stage's meshes ...
         "embreex>=2.17.7",  # ... by Embree
         "tqdm>=4.66",
+        "psutil>=6",  # how much memory there is, for doctor
     ],
     extras_require={
         "blender": ['bpy>=5.0,<5.1; python_version == "3.11"'],  # renders the furniture world; its wheel is for 3.11
