@@ -1,0 +1,90 @@
+"""Local boxes and transforms of prims."""
+
+from __future__ import annotations
+
+import numpy as np
+from pxr import Sdf, Usd, UsdGeom
+
+from .errors import ExtentError, TransformError
+from .walk import time_code
+
+
+class Transforms:
+    """Local-to-world matrices in metres at one time."""
+
+    def __init__(self, stage: Usd.Stage, time: float | None = None):
+        self._cache = UsdGeom.XformCache(time_code(time))
+        self._meters_per_unit = UsdGeom.GetStageMetersPerUnit(stage)
+
+    def local_to_world(self, prim: Usd.Prim) -> np.ndarray:
+        """(4, 4) float64, row vectors, the prim's local space to metres. Nothing is checked."""
+        matrix = np.array(self._cache.GetLocalToWorldTransform(prim))
+        matrix[:, :3] *= self._meters_per_unit
+        return matrix
+
+    def checked(self, prim: Usd.Prim) -> np.ndarray:
+        """`local_to_world` of a prim that must have a pose.
+
+        Raises:
+            TransformError: the matrix is not finite, or flattens the prim to a plane, a line or a point.
+        """
+        matrix = self.local_to_world(prim)
+        if not np.isfinite(matrix).all():
+            raise TransformError(
+                f"<{prim.GetPath()}>: its local-to-world transform is not finite (NaN or infinity) in one of the "
+                f"xformOps of "
+                "the prim or its ancestors. Correct that op."
+            )
+        scale = np.linalg.norm(matrix[:3, :3], axis=1).max()
+        if scale == 0 or abs(np.linalg.det(matrix[:3, :3] / scale)) < 1e-12:
+            raise TransformError(
+                f"<{prim.GetPath()}>: its local-to-world transform is singular, as by a scale of zero, so it has no "
+                f"pose. "
+                "Give it a scale that is not zero, or hide it with `visibility`."
+            )
+        return matrix
+
+
+class Bounds:
+    """Local boxes of prims at one time.
+
+    Args:
+        purposes: the purposes whose geometry counts.
+    """
+
+    def __init__(self, time: float | None = None, purposes: tuple[str, ...] = ("default", "render")):
+        self._cache = UsdGeom.BBoxCache(time_code(time), list(purposes), useExtentsHint=False)
+        self._code = time_code(time)
+
+    def extent(self, prim: Usd.Prim, without: list[Sdf.Path] | None = None) -> np.ndarray | None:
+        """(2, 3) float64, the axis-aligned box in the prim's local space of its visible geometry, leaving out prims
+        at `without`.
+
+        Where it has no geometry of its own, its authored `extentsHint`. None where it has neither.
+
+        Raises:
+            ExtentError: the box is not finite, or has no size.
+        """
+        if without:
+            box = self._cache.ComputeUntransformedBound(prim, without, {})
+        else:
+            box = self._cache.ComputeUntransformedBound(prim)
+        aligned = box.ComputeAlignedRange()
+        extent = None if aligned.IsEmpty() else np.array([aligned.min, aligned.max])
+        if extent is None:
+            hint = UsdGeom.ModelAPI(prim).GetExtentsHint(self._code)
+            if hint is None or len(hint) < 2:
+                return None
+            extent = np.array(hint[:2], dtype=np.float64)
+        if not np.isfinite(extent).all():
+            raise ExtentError(
+                f"<{prim.GetPath()}>: its extent {extent.tolist()} is not finite. Correct `extent` or the points of "
+                f"its geometry."
+            )
+        if (extent[1] - extent[0] > 0).sum() < 2:
+            raise ExtentError(
+                f"<{prim.GetPath()}>: its box has no size, {extent[0].tolist()} to {extent[1].tolist()}. Correct the "
+                f"`extent` "
+                "of its geometry, or remove NeuralAssetAPI from it."
+            )
+        return extent

@@ -1,0 +1,72 @@
+"""Tokens of prims."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pxr import Sdf, Usd
+
+from ..scene import Tokens
+from ..schema import NeuralTokensAPI
+from .errors import TokensError
+from .walk import time_code
+
+
+def read_tokens(prim: Usd.Prim, time: float | None = None) -> dict[str, Tokens]:
+    """Modality to tokens of a prim; a set that names another prim by `from` is that prim's set.
+
+    The arrays are views of the layer's own memory where the layer allows it; copy them before writing to them.
+
+    Raises:
+        TokensError: the arrays contradict their shape, are not finite, or `from` leads nowhere or in a circle.
+    """
+    out = {}
+    for own in NeuralTokensAPI.GetAll(prim):
+        try:
+            tokens = _read_set(own.resolve(), time)
+        except TokensError:
+            raise
+        except ValueError as error:
+            raise TokensError(str(error)) from error
+        if tokens is not None:
+            out[own.GetName()] = tokens
+    return out
+
+
+def _read_set(api: NeuralTokensAPI, time: float | None) -> Tokens | None:
+    code = time_code(time)
+
+    def get(attribute: Usd.Attribute) -> Any:
+        return attribute.Get(code) if attribute else None
+
+    raw = get(api.GetValuesAttr())
+    if raw is None or len(raw) == 0:
+        return None
+    values, where = np.asarray(raw), f"<{api.GetPrim().GetPath()}>: {api.GetName()} tokens"
+    shape = get(api.GetShapeAttr())
+    count, width = tuple(shape) if shape is not None else (0, 0)
+    if count <= 0 or width <= 0 or count * width != values.size:
+        raise TokensError(f"{where} have {values.size} values, but shape ({count}, {width}). Encode the prim again.")
+    if not np.isfinite(values).all():
+        raise TokensError(f"{where} hold NaN or infinity. Encode the prim again.")
+    rows, columns = get(api.GetGridAttr()) or (1, count)
+    if rows * columns != count:
+        raise TokensError(f"{where} are {count}, but their grid is {rows} x {columns}. Encode the prim again.")
+    points, extent = get(api.GetPointsAttr()), get(api.GetExtentAttr())
+    crop, view, source = get(api.GetCropAttr()), get(api.GetViewTransformAttr()), get(api.GetSourceAttr())
+    if points is not None and len(points) not in (0, count):
+        raise TokensError(f"{where} are {count}, but have {len(points)} points. Encode the prim again.")
+    if extent is not None and len(extent) not in (0, 2):
+        raise TokensError(f"{where}: their extent has {len(extent)} points, not 2. Encode the prim again.")
+    return Tokens(
+        values=values.reshape(count, width),
+        encoder=get(api.GetEncoderAttr()) or "",
+        revision=get(api.GetRevisionAttr()) or "",
+        grid=(int(rows), int(columns)),
+        points=np.asarray(points) if points is not None and len(points) else None,
+        extent=np.asarray(extent) if extent is not None and len(extent) else None,
+        crop=(crop[0], crop[1], crop[2], crop[3]) if crop is not None else None,
+        view=np.array(view) if view is not None else None,
+        source=source.path if isinstance(source, Sdf.AssetPath) else "",
+    )

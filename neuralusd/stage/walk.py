@@ -1,0 +1,95 @@
+"""What of a stage would be drawn: visible prims, in traversal order, through instances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pxr import Sdf, Usd, UsdGeom
+
+# Prim types that become triangles. Anything else that is Boundable is left out of the passes, with a warning.
+SURFACES = (UsdGeom.Mesh, UsdGeom.TetMesh, UsdGeom.Cube, UsdGeom.Sphere, UsdGeom.Cylinder, UsdGeom.Cylinder_1,
+            UsdGeom.Cone, UsdGeom.Capsule, UsdGeom.Capsule_1, UsdGeom.Plane)  # fmt: skip
+GUIDE, PROXY = "guide", "proxy"
+
+
+def time_code(time: float | None) -> Usd.TimeCode:
+    """The time code of a frame; None is the default time."""
+    return Usd.TimeCode.Default() if time is None else Usd.TimeCode(time)
+
+
+@dataclass(frozen=True, slots=True)
+class Visible:
+    """A prim that is not hidden.
+
+    Attributes:
+        prim: the prim; an instance proxy inside an instance.
+        purpose: "default", "render", "proxy" or "guide", inherited as USD does.
+        kind: "surface" (becomes triangles), "instancer", "other" (has an extent, cannot be drawn here), or "" (no
+        geometry).
+    """
+
+    prim: Usd.Prim
+    purpose: str
+    kind: str
+
+
+_kinds: dict[str, str] = {}
+
+
+def _kind(prim: Usd.Prim) -> str:
+    name = prim.GetTypeName()
+    if name not in _kinds:
+        if any(prim.IsA(schema) for schema in SURFACES):
+            _kinds[name] = "surface"
+        elif prim.IsA(UsdGeom.PointInstancer):
+            _kinds[name] = "instancer"
+        else:
+            _kinds[name] = "other" if prim.IsA(UsdGeom.Gprim) else ""
+    return _kinds[name]
+
+
+def visible(
+    root: Usd.Prim, time: float | None = None, purpose: str | None = None, undefined: bool = False
+) -> Iterator[Visible]:
+    """`root` and what is visible below it, parents before children, instance proxies included.
+
+    The prims below a point instancer are its prototypes and do not appear by themselves. `root` is taken as it is:
+    its own ancestors' visibility and purpose are not looked at (None for `purpose` means it inherits none).
+
+    Args:
+        undefined: also go through `over` and `class` prims, which prototypes of a point instancer may be.
+    """
+    code = time_code(time)
+    traverse = Usd.TraverseInstanceProxies(
+        Usd.PrimIsActive & Usd.PrimIsLoaded if undefined else Usd.PrimDefaultPredicate
+    )
+    stack: list[tuple[Usd.Prim, str | None]] = [(root, purpose)]
+    while stack:
+        prim, inherited = stack.pop()
+        kind = ""
+        if prim.GetTypeName():
+            if prim.GetAttribute("visibility").Get(code) == UsdGeom.Tokens.invisible:
+                continue
+            authored = prim.GetAttribute("purpose")
+            if authored and authored.HasAuthoredValue():
+                inherited = authored.Get()
+            kind = _kind(prim)
+        yield Visible(prim, inherited or "default", kind)
+        if kind != "instancer":
+            stack += [(child, inherited) for child in reversed(prim.GetFilteredChildren(traverse))]
+
+
+class Owners:
+    """Which asset a prim belongs to: the innermost asset at or above it."""
+
+    def __init__(self, assets: list[str]):
+        self._owner: dict[Sdf.Path, int] = {Sdf.Path(path): index for index, path in enumerate(assets)}
+        self._owner.setdefault(Sdf.Path.absoluteRootPath, -1)
+
+    def index(self, path: Sdf.Path) -> int:
+        """Index into the assets; -1 for a prim of no asset."""
+        found = self._owner.get(path)
+        if found is None:
+            found = self._owner[path] = self.index(path.GetParentPath())
+        return found
