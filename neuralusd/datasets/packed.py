@@ -1,0 +1,174 @@
+"""A world as arrays: what training reads, and a compact file of it to carry to another machine.
+
+Frames are flat (T of them); `scene` says which belong together. Slots are as in `neuralusd.models.tensors`: slot 0 is the
+background, an id of 0 is everything that is no foreground asset.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from ..models.tensors import asset_poses, camera_intrinsics, slots
+from ..scene import Passes, Scene
+
+# Depth travels as 16-bit logarithms between these, in metres; 0 stands for nothing seen.
+_NEAREST, _FARTHEST = 1e-2, 1e3
+
+
+@dataclass
+class PackedWorld:
+    """Frames of many scenes.
+
+    Attributes:
+        color: (T, H, W, 3) uint8 sRGB. depth: (T, H, W) float16 metres, inf where nothing is seen. ids: (T, H, W) uint8 slots.
+        scene: (T,) int32, index into `names`.
+        world_to_camera: (T, 4, 4); intrinsics: (T, 4), see `camera_intrinsics`.
+        local_to_world: (T, N, 4, 4); extent: (T, N, 2, 3); presence: (T, N).
+        pose_2d: (T, N, 4); pose_3d: (T, N, 12); has_pose_2d, has_pose_3d: (T, N), see `SceneTensors`. All float32.
+        names: the scenes.
+    """
+
+    color: np.ndarray
+    depth: np.ndarray
+    ids: np.ndarray
+    scene: np.ndarray
+    world_to_camera: np.ndarray
+    intrinsics: np.ndarray
+    local_to_world: np.ndarray
+    extent: np.ndarray
+    presence: np.ndarray
+    pose_2d: np.ndarray
+    pose_3d: np.ndarray
+    has_pose_2d: np.ndarray
+    has_pose_3d: np.ndarray
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.scene)
+
+    def frames_by_scene(self) -> list[np.ndarray]:
+        """Indices of each scene's frames, scenes of fewer than two frames left out."""
+        order = np.argsort(self.scene, kind="stable")
+        groups = np.split(order, np.flatnonzero(np.diff(self.scene[order])) + 1)
+        return [group for group in groups if len(group) > 1]
+
+
+def pack_frame(scene: Scene, passes: Passes, count: int) -> dict[str, np.ndarray]:
+    """One frame's arrays with `count` slots. Raises ValueError when the scene has more assets than that."""
+    entries = slots(scene)
+    if len(entries) > count:
+        raise ValueError(f"{scene.source} has {len(entries) - 1} foreground assets, more than the {count - 1} packed")
+    if passes.color is None:
+        raise ValueError(f"{scene.source}: a frame without a picture cannot be packed")
+    lookup = np.zeros(len(scene.assets) + 1, np.uint8)
+    row: dict[str, np.ndarray] = {
+        "local_to_world": np.tile(np.eye(4), (count, 1, 1)),
+        "extent": np.tile(np.array([[-0.5] * 3, [0.5] * 3]), (count, 1, 1)),
+        "presence": np.zeros(count),
+        "pose_2d": np.zeros((count, 4)),
+        "pose_3d": np.zeros((count, 12)),
+        "has_pose_2d": np.zeros(count),
+        "has_pose_3d": np.zeros(count),
+    }
+    for slot, asset in enumerate(entries):
+        if asset is None:
+            continue
+        lookup[scene.assets.index(asset)] = slot
+        row["local_to_world"][slot] = asset.local_to_world
+        row["presence"][slot] = asset.presence
+        if asset.extent is not None:
+            row["extent"][slot] = asset.extent
+        row["pose_2d"][slot], row["pose_3d"][slot], has_2d, has_3d = asset_poses(asset, scene.camera)
+        row["has_pose_2d"][slot], row["has_pose_3d"][slot] = has_2d, has_3d
+    row = {name: value.astype(np.float32) for name, value in row.items()}
+    row["color"] = np.round(passes.color * 255).clip(0, 255).astype(np.uint8)
+    row["depth"] = passes.depth.astype(np.float16)
+    row["ids"] = lookup[passes.ids]  # the last entry, which -1 reads, is the background's 0
+    row["world_to_camera"] = scene.camera.world_to_camera.astype(np.float32)
+    row["intrinsics"] = np.array(camera_intrinsics(scene.camera), np.float32)
+    return row
+
+
+def pack(frames: Iterable[tuple[str, Scene, Passes]], count: int = 9) -> PackedWorld:
+    """(scene name, scene, passes) of every frame to arrays with `count` slots."""
+    rows: dict[str, list[np.ndarray]] = {}
+    names: dict[str, int] = {}
+    index: list[int] = []
+    for name, scene, passes in frames:
+        for field, value in pack_frame(scene, passes, count).items():
+            rows.setdefault(field, []).append(value)
+        index.append(names.setdefault(name, len(names)))
+    if not index:
+        raise ValueError("there are no frames to pack")
+    arrays = {field: np.stack(values) for field, values in rows.items()}
+    return PackedWorld(scene=np.array(index, np.int32), names=list(names), **arrays)
+
+
+def save_packed(world: PackedWorld, path: str | Path, quality: int = 90) -> None:
+    """Writes a compact file: pictures as WebP, depth and ids as PNG inside of an .npz."""
+    arrays = {f.name: getattr(world, f.name) for f in fields(world) if f.name not in ("color", "depth", "ids", "names")}
+    streams = {
+        "color": [_encode(image, "WEBP", quality=quality, method=4) for image in world.color],
+        "depth": [_encode(_depth_to_code(image), "PNG") for image in world.depth],
+        "ids": [_encode(image, "PNG") for image in world.ids],
+    }
+    for name, stream in streams.items():
+        arrays[name] = np.frombuffer(b"".join(stream), np.uint8)
+        arrays[f"{name}_sizes"] = np.array([len(part) for part in stream], np.int64)
+    np.savez(Path(path), names=np.array(world.names), **arrays)
+
+
+def load_packed(paths: Sequence[str | Path]) -> PackedWorld:
+    """Reads one or several files of `save_packed` as one world. Raises ValueError for a file that is not one."""
+    worlds = []
+    for path in paths:
+        with np.load(path, allow_pickle=False) as file:
+            if "color_sizes" not in file:
+                raise ValueError(f"{path} is not a packed world; make one with `neuralusd data pack`")
+            arrays = {name: file[name] for name in file.files}
+        names = [str(name) for name in arrays.pop("names")]
+        for name, decode in (("color", _decode), ("depth", _decode_depth), ("ids", _decode)):
+            ends = np.cumsum(arrays.pop(f"{name}_sizes"))
+            data = arrays[name].tobytes()
+            parts = [data[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+            arrays[name] = np.stack([decode(part) for part in parts])
+        worlds.append(PackedWorld(names=names, **arrays))
+    return join(worlds)
+
+
+def join(worlds: Sequence[PackedWorld]) -> PackedWorld:
+    """Several worlds as one; scenes stay apart even where their names are the same."""
+    merged = {
+        f.name: np.concatenate([getattr(world, f.name) for world in worlds]) for f in fields(PackedWorld) if f.name != "names"
+    }
+    offsets = np.cumsum([0, *(len(world.names) for world in worlds[:-1])])
+    merged["scene"] = np.concatenate([world.scene + offset for world, offset in zip(worlds, offsets, strict=True)])
+    return PackedWorld(names=[name for world in worlds for name in world.names], **merged)
+
+
+def _encode(image: np.ndarray, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(image).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _decode(data: bytes) -> np.ndarray:
+    return np.array(PIL.Image.open(io.BytesIO(data)))
+
+
+def _depth_to_code(depth: np.ndarray) -> np.ndarray:
+    """Logarithmic steps of 0.1 %, which is finer than float16."""
+    metres = np.clip(depth.astype(np.float32), _NEAREST, _FARTHEST)
+    steps = np.round(np.log(metres / _NEAREST) / 1e-3) + 1
+    return np.where(np.isfinite(depth), steps, 0).astype(np.uint16)
+
+
+def _decode_depth(data: bytes) -> np.ndarray:
+    code = np.array(PIL.Image.open(io.BytesIO(data))).astype(np.float32)
+    return np.where(code > 0, _NEAREST * np.exp((code - 1) * 1e-3), np.inf).astype(np.float16)

@@ -1,0 +1,140 @@
+"""Each asset's own crop of a source image: what the encoders see (Neural USD, section 3.3.1).
+
+Every crop is masked to its asset, so no feature of one object leaks into another's tokens; the background's crop
+is the whole image with the foreground masked (section 3.4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from .tensors import CameraTensors
+
+
+@dataclass
+class Crops:
+    """Crops of `N` assets.
+
+    Attributes:
+        appearance: (B, N, 4, S, S), sRGB in -1..1 and the mask; 0 where the mask is 0.
+        geometry: (B, N, 2, S, S), depth in -1..1 (nearest -1) and the mask; 0 where the mask is 0.
+        boxes: (B, N, 4) of x, y, h, w in the source image, normalised.
+        present: (B, N), 0 where nothing of the asset is seen.
+    """
+
+    appearance: torch.Tensor
+    geometry: torch.Tensor
+    boxes: torch.Tensor
+    present: torch.Tensor
+
+
+def mask_boxes(masks: torch.Tensor, margin: float = 0.04) -> torch.Tensor:
+    """Tight boxes (B, N, 4) of x, y, h, w around masks (B, N, H, W), a margin wider, normalised; 0 where a mask is empty."""
+
+    def span(profile: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        size = profile.shape[-1]
+        position = torch.arange(size, device=profile.device)
+        low = torch.where(profile, position, size).amin(-1)
+        high = torch.where(profile, position, -1).amax(-1) + 1
+        pad = margin * (high - low).clamp_min(0) + 0.5
+        low, high = (low - pad).clamp_min(0), (high + pad).clamp_max(size)
+        return low / size, (high - low).clamp_min(0) / size
+
+    occupied = masks > 0.5
+    y, h = span(occupied.any(-1))
+    x, w = span(occupied.any(-2))
+    boxes = torch.stack([x, y, h, w], -1)
+    return boxes * occupied.flatten(-2).any(-1).unsqueeze(-1)
+
+
+def _grid(boxes: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """Normalised (h, w) image positions (..., rows, columns, 2) of the cell centres of crops (..., 4)."""
+    x, y, h, w = (value[..., None, None] for value in boxes.unbind(-1))
+    down = (torch.arange(rows, device=boxes.device) + 0.5)[:, None] / rows
+    right = (torch.arange(columns, device=boxes.device) + 0.5)[None, :] / columns
+    return torch.stack(torch.broadcast_tensors(y + down * h, x + right * w), -1)
+
+
+def _sample(image: torch.Tensor, positions: torch.Tensor, mode: str) -> torch.Tensor:
+    """`image` (M, C, H, W) at normalised (h, w) positions (M, R, S, 2) -> (M, C, R, S)."""
+    return F.grid_sample(image, positions.flip(-1) * 2 - 1, mode=mode, padding_mode="border", align_corners=False)
+
+
+def crop_assets(
+    color: torch.Tensor, depth: torch.Tensor, masks: torch.Tensor, size: int, *, normalize_depth: bool = True
+) -> Crops:
+    """Crops of all assets of source images.
+
+    Args:
+        color: (B, 3, H, W) sRGB in 0..1. depth: (B, H, W) in metres; inf where nothing is seen. masks: (B, N, H, W) of 0 and 1.
+        size: S, pixels of a crop's side.
+        normalize_depth: nearest to farthest depth of the object become -1 to 1 (section 3.3.1: raw depth ties the
+            object to a place in the scene). False keeps log metres, the ablation.
+    """
+    batch, count, height, width = masks.shape
+    boxes = mask_boxes(masks)
+    present = (boxes[..., 2] > 0).float()
+    known = torch.isfinite(depth)
+    depth = torch.where(known, depth, torch.zeros_like(depth))
+    positions = _grid(boxes, size, size).flatten(0, 1)
+    flat_masks = masks.flatten(0, 1).unsqueeze(1).float()
+
+    def spread(image: torch.Tensor) -> torch.Tensor:
+        return image.unsqueeze(1).expand(-1, count, -1, -1, -1).flatten(0, 1)
+
+    mask = _sample(flat_masks, positions, "bilinear")
+    rgb = _sample(spread(color) * flat_masks, positions, "bilinear") / mask.clamp_min(1e-3)
+    inside = (mask > 0.5).float()
+    appearance = torch.cat([(rgb.clamp(0, 1) * 2 - 1) * inside, inside], 1)
+
+    nearest = _sample(torch.cat([spread(depth.unsqueeze(1)), flat_masks * spread(known.unsqueeze(1).float())], 1), positions, "nearest")
+    metres, seen = nearest[:, :1], (nearest[:, 1:] > 0.5) & (inside > 0.5)
+    if normalize_depth:
+        low = torch.where(seen, metres, torch.inf).amin((1, 2, 3), keepdim=True)
+        high = torch.where(seen, metres, -torch.inf).amax((1, 2, 3), keepdim=True)
+        value = (metres - low) / (high - low).clamp_min(1e-6) * 2 - 1
+    else:
+        value = metres.clamp_min(1e-3).log()
+    geometry = torch.cat([torch.where(seen, value, torch.zeros_like(value)), seen.float()], 1)
+
+    shape = (batch, count, -1, size, size)
+    return Crops(appearance.view(shape), geometry.view(shape), boxes, present)
+
+
+def token_points(
+    depth: torch.Tensor,
+    masks: torch.Tensor,
+    boxes: torch.Tensor,
+    grid: tuple[int, int],
+    camera: CameraTensors,
+    local_to_world: torch.Tensor,
+    samples: int = 4,
+) -> torch.Tensor:
+    """Where each cell of each crop lies in its asset's local space.
+
+    A cell's point is at the cell's centre in the image, at the median depth of what the cell sees of the asset.
+
+    Args:
+        depth: (B, H, W) in metres. masks: (B, N, H, W). boxes: (B, N, 4) of the crops. grid: the crops' cells.
+        camera: the source cameras. local_to_world: (B, N, 4, 4) at the source's time.
+        samples: positions looked at along each side of a cell.
+
+    Returns:
+        (B, N, K, 3), NaN where a cell sees nothing of its asset or no depth.
+    """
+    batch, count = masks.shape[:2]
+    rows, columns = grid
+    positions = _grid(boxes, rows * samples, columns * samples)
+    metres = depth.unsqueeze(1).expand(-1, count, -1, -1)
+    metres = torch.where((masks > 0.5) & torch.isfinite(metres), metres, torch.nan)
+    sampled = _sample(metres.flatten(0, 1).unsqueeze(1), positions.flatten(0, 1), "nearest")
+    cells = sampled.view(batch, count, rows, samples, columns, samples).transpose(3, 4)
+    cells = cells.reshape(batch, count, rows * columns, samples * samples)
+    centres = _grid(boxes, rows, columns).flatten(2, 3)
+    world = camera.unproject(torch.cat([centres, cells.nanmedian(-1).values.unsqueeze(-1)], -1))
+    inverse = torch.linalg.inv(local_to_world)
+    local = world @ inverse[..., :3, :3] + inverse[..., 3, None, :3]
+    return torch.where(torch.isfinite(cells).any(-1, keepdim=True), local, torch.nan)

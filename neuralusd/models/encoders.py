@@ -1,0 +1,142 @@
+"""Encoders of crops: one for appearance, one for geometry, never shared (Neural USD, section 3.3.1).
+
+Both kinds have `crop_size`, `grid` and `token_dim`, and turn crops (M, C, S, S) into tokens (M, K, D).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
+
+
+class _Residual(nn.Module):
+    """Two normalised convolutions beside a skip."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        groups = min(16, channels // 4)
+        self.body = nn.Sequential(
+            nn.GroupNorm(groups, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(groups, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.body(x)
+
+
+class ConvCropEncoder(ModelMixin, ConfigMixin):
+    """`mini`'s encoder: a small convolutional network that is trained with the denoiser.
+
+    Args:
+        in_channels: 4 for appearance crops (colour and mask), 2 for geometry crops (depth and mask).
+        crop_size: S, pixels. patch_size: pixels of a token's side; the grid is S / patch_size squared.
+        channels: width at half and at full depth of the network. token_dim: D.
+        identifier, revision: what the tokens record as their encoder.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        in_channels: int = 4,
+        crop_size: int = 128,
+        patch_size: int = 8,
+        channels: tuple[int, int] = (64, 128),
+        layers: int = 2,
+        token_dim: int = 128,
+        identifier: str = "neuralusd/mini",
+        revision: str = "untrained",
+    ) -> None:
+        super().__init__()
+        if crop_size % patch_size or patch_size % 2:
+            raise ValueError(f"`crop_size` {crop_size} must be a multiple of `patch_size` {patch_size}, which must be even")
+        first, second = channels
+        self.stem = nn.Conv2d(in_channels, first, patch_size // 2, stride=patch_size // 2)
+        self.fine = nn.Sequential(*[_Residual(first) for _ in range(layers)])
+        self.down = nn.Conv2d(first, second, 2, stride=2)
+        self.coarse = nn.Sequential(*[_Residual(second) for _ in range(layers)])
+        self.position = nn.Parameter(torch.zeros(1, second, *self.grid))
+        self.out = nn.Sequential(nn.GroupNorm(min(16, second // 4), second), nn.SiLU(), nn.Conv2d(second, token_dim, 1))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        side = self.config.crop_size // self.config.patch_size
+        return side, side
+
+    @property
+    def crop_size(self) -> int:
+        return self.config.crop_size
+
+    @property
+    def token_dim(self) -> int:
+        return self.config.token_dim
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        """Crops (M, C, S, S) to tokens (M, K, D)."""
+        x = self.down(self.fine(self.stem(crops))) + self.position
+        return self.out(self.coarse(x)).flatten(2).transpose(1, 2)
+
+
+class DinoCropEncoder(ModelMixin, ConfigMixin):
+    """The full size's encoder: a DINO or DINOv2 vision transformer of transformers, fine-tuned with the image model.
+
+    Args:
+        dino: the transformers configuration as a dictionary with its `model_type` ("vit", "dinov2", "dinov3_vit", ...).
+        in_channels: 4 for appearance crops, 2 for geometry crops; the mask cuts the crop out, depth is repeated to three channels.
+        crop_size: S, pixels (224 with ViT-B/8 gives the paper's 28 x 28 feature map, appendix C).
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        dino: dict[str, Any],
+        in_channels: int = 4,
+        crop_size: int = 224,
+        identifier: str = "facebook/dino-vitb8",
+        revision: str = "untrained",
+    ) -> None:
+        super().__init__()
+        from transformers import AutoConfig, AutoModel
+
+        values = dict(dino)
+        self.backbone = AutoModel.from_config(AutoConfig.for_model(values.pop("model_type"), **values))
+
+    @classmethod
+    def from_dino(cls, dino: str, *, in_channels: int = 4, crop_size: int = 224, revision: str = "main") -> DinoCropEncoder:
+        """From a DINO of transformers, by hub id or local folder (safetensors only)."""
+        from transformers import AutoConfig, AutoModel
+
+        config = AutoConfig.from_pretrained(dino)
+        encoder = cls(config.to_diff_dict(), in_channels, crop_size, identifier=str(dino), revision=revision)
+        encoder.backbone = AutoModel.from_pretrained(dino, use_safetensors=True)
+        return encoder
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        side = self.config.crop_size // self.backbone.config.patch_size
+        return side, side
+
+    @property
+    def crop_size(self) -> int:
+        return self.config.crop_size
+
+    @property
+    def token_dim(self) -> int:
+        return self.backbone.config.hidden_size
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        """Crops (M, C, S, S) to tokens (M, K, D), the class and register tokens left out."""
+        pixels = crops[:, :-1]
+        if pixels.shape[1] == 1:
+            pixels = pixels.expand(-1, 3, -1, -1)
+        rows, columns = self.grid
+        extra = {"interpolate_pos_encoding": True} if self.backbone.config.model_type == "vit" else {}
+        hidden = self.backbone(pixel_values=pixels, **extra).last_hidden_state
+        return hidden[:, -rows * columns :]

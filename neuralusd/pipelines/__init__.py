@@ -1,0 +1,1 @@
+"""The verbs as diffusers pipelines over a `neuralusd.scene.Scene`. No USD here."""

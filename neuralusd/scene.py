@@ -1,0 +1,283 @@
+"""The seam of neuralusd: a scene as plain numpy dataclasses.
+
+USD people read this without torch, machine learning people without pxr. `neuralusd.stage` makes a
+`Scene` from a stage and writes one back; `neuralusd.pipelines` turn a `Scene` into an image.
+
+Conventions, the same everywhere in neuralusd:
+
+* World space is measured in metres (a stage's `metersPerUnit` is applied when it is read); its up axis is the stage's.
+* Matrices are 4x4 float64 and act on row vectors, `point @ matrix`, as USD's `Gf.Matrix4d` does.
+* Camera space looks down -Z with +Y up, as a `UsdGeom.Camera`. Depth is the distance along the viewing
+  axis in metres, so it is positive in front of the camera.
+* Image coordinates are normalised: `h` runs down from 0 (top edge) to 1 (bottom edge), `w` right from 0 to 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+FOREGROUND = "foreground"
+BACKGROUND = "background"
+APPEARANCE = "appearance"
+GEOMETRY = "geometry"
+
+
+@dataclass
+class Tokens:
+    """What an encoder saw of one asset: one vector a cell of a crop (Neural USD, section 3.3.1).
+
+    Attributes:
+        values: (K, D) float16, the cells of the crop in row-major order.
+        encoder: id of the encoder that made them. Tokens are only ever used with that encoder.
+        revision: revision of the encoder's weights.
+        grid: (rows, columns) of the crop's cells; rows * columns == K.
+        points: (K, 3) float32, where each cell lies in the asset's local space; NaN where the cell saw nothing of the asset
+            or its depth is unknown. None where no cell has a known place.
+        extent: (2, 3) float32, the asset's local box when it was encoded. Another asset that takes these tokens
+            places their points by this box relative to its own.
+        crop: (x, y, h, w) of the crop in the source image, normalised to the image.
+        view: (4, 4) from the asset's local space to the space of the camera that saw it.
+        source: the image the crop was taken from, for people; never read back by a renderer.
+    """
+
+    values: np.ndarray
+    encoder: str
+    revision: str
+    grid: tuple[int, int]
+    points: np.ndarray | None = None
+    extent: np.ndarray | None = None
+    crop: tuple[float, float, float, float] | None = None
+    view: np.ndarray | None = None
+    source: str = ""
+
+
+@dataclass
+class Box2D:
+    """A box in the image: top left corner, height and width, normalised (Neural USD, section 3.3.2)."""
+
+    x: float
+    y: float
+    h: float
+    w: float
+
+    def array(self) -> np.ndarray:
+        """(4,) float64 in the paper's order: x, y, h, w."""
+        return np.array([self.x, self.y, self.h, self.w], dtype=np.float64)
+
+
+@dataclass
+class Camera:
+    """A pinhole or orthographic camera.
+
+    Attributes:
+        world_to_camera: (4, 4), metres to metres.
+        focal_length, horizontal_aperture, vertical_aperture, horizontal_aperture_offset, vertical_aperture_offset:
+            as UsdGeom.Camera's, all in the same unit. For an orthographic camera the apertures are the
+            width and height of the view in metres, the offsets too.
+        projection: "perspective" or "orthographic".
+        clipping_range: near and far in metres.
+        path: the camera prim's path; empty when the camera was framed for a stage that has none.
+    """
+
+    world_to_camera: np.ndarray
+    focal_length: float = 50.0
+    horizontal_aperture: float = 36.0
+    vertical_aperture: float = 36.0
+    horizontal_aperture_offset: float = 0.0
+    vertical_aperture_offset: float = 0.0
+    projection: str = "perspective"
+    clipping_range: tuple[float, float] = (0.01, 1e6)
+    path: str = ""
+
+    def fitted(self, aspect: float) -> Camera:
+        """The camera whose aperture has `aspect` (width over height), by UsdRender's `expandAperture`."""
+        from dataclasses import replace
+
+        horizontal, vertical = self.horizontal_aperture, self.vertical_aperture
+        if horizontal > vertical * aspect:
+            return replace(self, vertical_aperture=horizontal / aspect)
+        return replace(self, horizontal_aperture=vertical * aspect)
+
+    def to_camera(self, world_points: np.ndarray) -> np.ndarray:
+        """World points (..., 3) in metres to camera space (..., 3) in metres."""
+        return world_points @ self.world_to_camera[:3, :3] + self.world_to_camera[3, :3]
+
+    def project(self, world_points: np.ndarray) -> np.ndarray:
+        """World points (..., 3) to (..., 3) of normalised `h`, normalised `w`, and depth in metres.
+
+        Points at or behind a perspective camera's eye have depth <= 0 and non-finite `h`, `w`.
+        """
+        return self.project_camera_points(self.to_camera(world_points))
+
+    def project_camera_points(self, camera_points: np.ndarray) -> np.ndarray:
+        """Camera-space points (..., 3) to (..., 3) of normalised `h`, normalised `w`, and depth in metres."""
+        depth = -camera_points[..., 2]
+        if self.projection == "orthographic":
+            x, y = camera_points[..., 0], camera_points[..., 1]
+        else:
+            scale = np.divide(self.focal_length, depth, out=np.full_like(depth, np.nan), where=depth > 0)
+            x, y = camera_points[..., 0] * scale, camera_points[..., 1] * scale
+        w = (x - self.horizontal_aperture_offset) / self.horizontal_aperture + 0.5
+        h = 0.5 - (y - self.vertical_aperture_offset) / self.vertical_aperture
+        return np.stack([h, w, depth], axis=-1)
+
+    def rays(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """World-space rays through the centres of an image's pixels.
+
+        Returns:
+            origins (height, width, 3) in metres and directions (height, width, 3) scaled so that
+            `origin + depth * direction` is the point at that depth (directions are not of unit length).
+        """
+        h = (np.arange(height) + 0.5) / height
+        w = (np.arange(width) + 0.5) / width
+        x = (w - 0.5) * self.horizontal_aperture + self.horizontal_aperture_offset
+        y = (0.5 - h) * self.vertical_aperture + self.vertical_aperture_offset
+        x, y = np.broadcast_arrays(x[None, :], y[:, None])
+        camera_to_world = np.linalg.inv(self.world_to_camera)
+        zero, one = np.zeros_like(x), np.ones_like(x)
+        if self.projection == "orthographic":
+            origins, directions = np.stack([x, y, zero], -1), np.stack([zero, zero, -one], -1)
+        else:
+            origins = np.zeros((height, width, 3))
+            directions = np.stack([x / self.focal_length, y / self.focal_length, -one], -1)
+        return origins @ camera_to_world[:3, :3] + camera_to_world[3, :3], directions @ camera_to_world[:3, :3]
+
+
+@dataclass
+class Asset:
+    """One prim that a neural renderer knows about.
+
+    Attributes:
+        path: the prim's path on the stage.
+        local_to_world: (4, 4), the prim's local space to metres.
+        extent: (2, 3), the local axis-aligned box (minimum, maximum). None where the prim has no geometry: then
+            `box2d` is its pose.
+        box2d: the authored box of an asset without geometry; None where the box follows from `extent` and a camera.
+        role: "foreground" or "background". A scene has at most one background.
+        presence: 0 (absent) to 1 (present).
+        text: what the asset is, in words.
+        labels: UsdSemantics labels of the prim.
+        tokens: modality ("appearance", "geometry", ...) to `Tokens`.
+    """
+
+    path: str
+    local_to_world: np.ndarray = field(default_factory=lambda: np.eye(4))
+    extent: np.ndarray | None = None
+    box2d: Box2D | None = None
+    role: str = FOREGROUND
+    presence: float = 1.0
+    text: str = ""
+    labels: tuple[str, ...] = ()
+    tokens: dict[str, Tokens] = field(default_factory=dict)
+
+    def corners(self) -> np.ndarray:
+        """(8, 3) corners of the box in metres, world space; x varies slowest. Raises ValueError without an extent."""
+        if self.extent is None:
+            raise ValueError(f"<{self.path}> has no extent, so it has no 3D box")
+        low, high = np.asarray(self.extent, dtype=np.float64)
+        unit = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
+        local = low + unit * (high - low)
+        return local @ self.local_to_world[:3, :3] + self.local_to_world[3, :3]
+
+
+@dataclass
+class Scene:
+    """Assets seen by a camera at one time.
+
+    Attributes:
+        assets: foreground assets and at most one background; in the stage's traversal order.
+        camera: the camera, its aperture already fitted to the image's aspect.
+        time: time code; None is the default time.
+        source: identifier of the stage's root layer.
+        up_axis: "Y" or "Z"; meters_per_unit: what was applied to come to metres.
+    """
+
+    assets: list[Asset]
+    camera: Camera
+    time: float | None = None
+    source: str = ""
+    up_axis: str = "Y"
+    meters_per_unit: float = 1.0
+
+    def asset(self, path: str) -> Asset:
+        """The asset at `path`. Raises KeyError that lists the assets there are."""
+        for asset in self.assets:
+            if asset.path == path:
+                return asset
+        known = ", ".join(f"<{a.path}>" for a in self.assets) or "none"
+        raise KeyError(f"<{path}> is not a neural asset of {self.source or 'the scene'}; it has: {known}")
+
+    @property
+    def foreground(self) -> list[Asset]:
+        return [a for a in self.assets if a.role == FOREGROUND]
+
+    @property
+    def background(self) -> Asset | None:
+        return next((a for a in self.assets if a.role == BACKGROUND), None)
+
+
+@dataclass
+class Passes:
+    """What a camera sees of a scene, a value a pixel.
+
+    Attributes:
+        ids: (H, W) int32, index into `Scene.assets` of the asset seen; -1 where nothing of any asset is seen.
+        depth: (H, W) float32 in metres along the viewing axis; inf where nothing is seen.
+        points: (H, W, 3) float32, the point seen in the local space of the asset seen (in world metres where no asset); NaN where nothing is seen.
+        normals: (H, W, 3) float32 unit normals in world space, facing the camera; 0 where nothing is seen. May be None.
+        color: (H, W, 3) float32 display-referred sRGB in 0..1. May be None.
+    """
+
+    ids: np.ndarray
+    depth: np.ndarray
+    points: np.ndarray
+    normals: np.ndarray | None = None
+    color: np.ndarray | None = None
+
+    def mask(self, index: int) -> np.ndarray:
+        """(H, W) bool, the pixels that see asset `index` of the scene."""
+        return self.ids == index
+
+
+# The corners the paper's 3D pose is made of: the box's origin and the ends of its three axes, as rows of `Asset.corners`.
+POSE_CORNERS = (0, 4, 2, 1)
+
+
+def pose_3d(asset: Asset, camera: Camera) -> np.ndarray:
+    """(4, 3) of (h, w, depth): four corners that span the box, projected (Neural USD, section 3.3.2, equation 3)."""
+    return camera.project(asset.corners()[list(POSE_CORNERS)])
+
+
+def pose_2d(asset: Asset, camera: Camera) -> np.ndarray | None:
+    """(4,) of (x, y, h, w): the tight box of the projected 3D box, clipped at the near plane and to the image.
+
+    An asset without an extent gives its authored `box2d`. None when nothing of the box is in view.
+    """
+    if asset.extent is None:
+        return None if asset.box2d is None else asset.box2d.array()
+    points = _clip_box(camera.to_camera(asset.corners()), max(camera.clipping_range[0], 1e-6), camera.projection)
+    if len(points) == 0:
+        return None
+    h, w, _ = camera.project_camera_points(points).T
+    top, bottom = max(h.min(), 0.0), min(h.max(), 1.0)
+    left, right = max(w.min(), 0.0), min(w.max(), 1.0)
+    if bottom <= top or right <= left:
+        return None
+    return np.array([left, top, bottom - top, right - left])
+
+
+def _clip_box(corners: np.ndarray, near: float, projection: str) -> np.ndarray:
+    """Corners (8, 3) of a box in camera space, and where its edges cross the near plane; only what is in front."""
+    if projection == "orthographic":
+        near = -np.inf
+    depth = -corners[:, 2]
+    points = [corners[depth >= near]]
+    for i in range(8):
+        for bit in (1, 2, 4):
+            j = i ^ bit
+            if i < j and (depth[i] < near) != (depth[j] < near):
+                t = (near - depth[i]) / (depth[j] - depth[i])
+                points.append((corners[i] + t * (corners[j] - corners[i]))[None])
+    return np.concatenate(points)

@@ -1,0 +1,100 @@
+"""A pipeline's components from a training configuration, and what one training step makes of a batch."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+
+from ..models.asset_tokenizer import AssetTokenizer, Conditioning, Keep
+from ..models.crops import crop_assets, token_points
+from ..models.encoders import ConvCropEncoder
+from ..models.tensors import TokenTensors
+from ..pipelines.render import NeuralUSDPipeline
+from .config import RenderTrainingConfig
+from .pairs import Pairs, Sources
+
+
+def build_pipeline(config: RenderTrainingConfig, vae: AutoencoderKL | None = None) -> NeuralUSDPipeline:
+    """An untrained pipeline; `vae` is one that is trained already."""
+    encoders = {
+        name: ConvCropEncoder(
+            in_channels=channels, crop_size=config.resolution, identifier=f"neuralusd/mini-{name}", **config.encoder
+        )
+        for name, channels in (("appearance", 4), ("geometry", 2))
+    }
+    vae = vae or AutoencoderKL(sample_size=config.resolution, **config.vae)
+    latent_size = config.resolution // 2 ** (len(vae.config.block_out_channels) - 1)
+    tokenizer = AssetTokenizer(
+        appearance_dim=encoders["appearance"].token_dim,
+        geometry_dim=encoders["geometry"].token_dim,
+        grid=encoders["appearance"].grid,
+        latent_size=latent_size,
+        **{"landing_resolution": 2 * latent_size, **config.asset_tokenizer},
+    )
+    channels = vae.config.latent_channels
+    unet = UNet2DConditionModel(
+        sample_size=latent_size,
+        in_channels=channels + tokenizer.landing_channels,
+        out_channels=channels,
+        cross_attention_dim=tokenizer.config.cross_attention_dim,
+        **config.unet,
+    )
+    return NeuralUSDPipeline(
+        vae=vae,
+        unet=unet,
+        scheduler=DDIMScheduler(**config.scheduler),
+        asset_tokenizer=tokenizer,
+        appearance_encoder=encoders["appearance"],
+        geometry_encoder=encoders["geometry"],
+        sample_size=config.resolution,
+        normalize_depth=config.normalize_depth,
+        guidance_scale=config.guidance_scale,
+        num_inference_steps=config.num_inference_steps,
+    )
+
+
+def encode_sources(encoder: Any, source: Sources, extent: torch.Tensor, modality: str, config: RenderTrainingConfig) -> TokenTensors:
+    """One modality's tokens of all assets of source frames, with gradients to the encoder; `extent` (B, N, 2, 3)."""
+    with torch.no_grad():
+        masks = source.masks
+        if not config.mask_background:
+            masks = torch.cat([torch.ones_like(masks[:, :1]), masks[:, 1:]], 1)
+        crops = crop_assets(source.color, source.depth, masks, encoder.crop_size, normalize_depth=config.normalize_depth)
+        points = token_points(
+            source.depth, source.masks, crops.boxes, encoder.grid, source.camera, source.local_to_world
+        )
+        pixels = crops.appearance if modality == "appearance" else crops.geometry
+        seen = crops.present.flatten() > 0
+    values = encoder(pixels.flatten(0, 1)[seen])
+    rows, columns = encoder.grid
+    every = values.new_zeros(len(seen), rows * columns, encoder.token_dim)
+    every[seen] = values
+    return TokenTensors(every.unflatten(0, crops.present.shape), points, extent, crops.present)
+
+
+def condition(pipeline: NeuralUSDPipeline, pairs: Pairs, config: RenderTrainingConfig, keep: Keep) -> Conditioning:
+    """What the denoiser is conditioned on for a batch of pairs."""
+    appearance, geometry = (
+        encode_sources(encoder, source, pairs.target.extent, name, config)
+        for encoder, source, name in (
+            (pipeline.appearance_encoder, pairs.appearance, "appearance"),
+            (pipeline.geometry_encoder, pairs.geometry, "geometry"),
+        )
+    )
+    return pipeline.asset_tokenizer(pairs.target, appearance, geometry, keep)
+
+
+def save_pipeline(pipeline: NeuralUSDPipeline, folder: str | Path) -> None:
+    """Saves as half-precision safetensors; each encoder's revision is a digest of its weights, which its tokens will carry."""
+    pipeline = pipeline.to("cpu", torch.float16)
+    for encoder in (pipeline.appearance_encoder, pipeline.geometry_encoder):
+        digest = hashlib.sha256()
+        for name, value in sorted(encoder.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.contiguous().numpy().tobytes())
+        encoder.register_to_config(revision=digest.hexdigest()[:12])
+    pipeline.save_pretrained(folder, safe_serialization=True)

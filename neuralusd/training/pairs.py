@@ -1,0 +1,174 @@
+"""Paired frames on the training device (Neural USD, section 3.6): tokens from a source frame, pose from a target frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..datasets.packed import PackedWorld
+from ..models.tensors import CameraTensors, SceneTensors
+
+
+@dataclass
+class Sources:
+    """Source frames: `color` (B, 3, H, W) sRGB in 0..1, `depth` (B, H, W), `masks` (B, N, H, W), the camera, and
+    `local_to_world` (B, N, 4, 4) at the frame's time."""
+
+    color: torch.Tensor
+    depth: torch.Tensor
+    masks: torch.Tensor
+    camera: CameraTensors
+    local_to_world: torch.Tensor
+
+
+@dataclass
+class Pairs:
+    """A batch: appearance comes from one source frame, geometry from one of the same scene, the target is a third.
+
+    `color` (B, 3, H, W) is the target in 0..1, `foreground` (B, H, W) where it shows foreground assets.
+    """
+
+    appearance: Sources
+    geometry: Sources
+    target: SceneTensors
+    color: torch.Tensor
+    foreground: torch.Tensor
+
+
+class PairSampler:
+    """Samples pairs from a packed world that lies whole on `device`.
+
+    Args:
+        same_frame: probability that source and target are one frame. paired: False makes that probability 1.
+        augment: mirrors half of the pairs and varies the colours of a whole pair.
+    """
+
+    def __init__(
+        self, world: PackedWorld, device: torch.device | str, *, same_frame: float, paired: bool = True, augment: bool = True
+    ) -> None:
+        self.device = torch.device(device)
+        self.same_frame = same_frame if paired else 1.0
+        self.augment = augment
+        names = [name for name in PackedWorld.__dataclass_fields__ if name not in ("names", "scene")]
+        self.frames = {name: torch.from_numpy(getattr(world, name)).to(self.device) for name in names}
+        groups = world.frames_by_scene()
+        if not groups:
+            raise ValueError("training takes pairs of frames of one scene, but no scene of this world has two frames")
+        self.sizes = torch.tensor([len(group) for group in groups], device=self.device)
+        table = np.zeros((len(groups), max(len(group) for group in groups)), np.int64)
+        for row, group in enumerate(groups):
+            table[row, : len(group)] = group
+        self.table = torch.from_numpy(table).to(self.device)
+
+    def sample(self, size: int, generator: torch.Generator) -> Pairs:
+        """A random batch of `size` pairs. Appearance and geometry come from different frames in half of them."""
+
+        def uniform(*shape: int) -> torch.Tensor:
+            return torch.rand(shape, generator=generator, device=self.device)
+
+        scenes = (uniform(size) * len(self.sizes)).long()
+        count = self.sizes[scenes]
+        target = (uniform(size) * count).long()
+        other = (target + 1 + (uniform(size) * (count - 1)).long()) % count
+        another = (target + 1 + (uniform(size) * (count - 1)).long()) % count
+        same = uniform(size) < self.same_frame
+        appearance = torch.where(same, target, other)
+        geometry = torch.where(same | (uniform(size) < 0.5), appearance, another)
+        mirror = (uniform(size) < 0.5) & self.augment
+        recolor = self._recolor(uniform(size, 3), uniform(size)) if self.augment else None
+        return self.pairs(
+            self.table[scenes, appearance], self.table[scenes, geometry], self.table[scenes, target], mirror, recolor
+        )
+
+    def pairs(
+        self,
+        appearance: torch.Tensor,
+        geometry: torch.Tensor,
+        target: torch.Tensor,
+        mirror: torch.Tensor | None = None,
+        recolor: torch.Tensor | None = None,
+    ) -> Pairs:
+        """The batch of these frames, each argument (B,) indices into the world; `mirror` (B,) bool; `recolor` (B, 3, 3)."""
+        if mirror is None:
+            mirror = torch.zeros_like(target, dtype=torch.bool)
+        appearance_source = self._source(appearance, mirror, recolor)
+        geometry_source = self._source(geometry, mirror, None)
+        scene = self._target(target, mirror, appearance_source)
+        return Pairs(
+            appearance_source,
+            geometry_source,
+            scene,
+            self._color(target, mirror, recolor),
+            _mirrored(self.frames["ids"][target], mirror) > 0,
+        )
+
+    @staticmethod
+    def _recolor(gain: torch.Tensor, choice: torch.Tensor) -> torch.Tensor:
+        """(B, 3, 3) colour matrices: gains of 0.8 to 1.2 a channel, and for a quarter of the batch the channels turned."""
+        matrices = torch.diag_embed(0.8 + 0.4 * gain)
+        turned = matrices.roll(1, -1)
+        return torch.where((choice < 0.25)[:, None, None], turned, matrices)
+
+    def _color(self, index: torch.Tensor, mirror: torch.Tensor, recolor: torch.Tensor | None) -> torch.Tensor:
+        color = _mirrored(self.frames["color"][index].float() / 255, mirror, 2)
+        if recolor is not None:
+            color = torch.einsum("bhwc,bdc->bhwd", color, recolor).clamp(0, 1)
+        return color.permute(0, 3, 1, 2)
+
+    def _camera(self, index: torch.Tensor, mirror: torch.Tensor) -> CameraTensors:
+        flip = torch.tensor([-1.0, 1, 1, 1], device=self.device)
+        world_to_camera = self.frames["world_to_camera"][index]
+        world_to_camera = torch.where(mirror[:, None, None], world_to_camera * flip, world_to_camera)
+        intrinsics = self.frames["intrinsics"][index]
+        flip = torch.tensor([1.0, 1, -1, 1], device=self.device)
+        intrinsics = torch.where(mirror[:, None], intrinsics * flip, intrinsics)
+        return CameraTensors(world_to_camera, intrinsics, torch.zeros_like(mirror))
+
+    def _source(self, index: torch.Tensor, mirror: torch.Tensor, recolor: torch.Tensor | None) -> Sources:
+        ids = _mirrored(self.frames["ids"][index], mirror)
+        slots = torch.arange(self.frames["presence"].shape[1], device=self.device)
+        masks = (ids.unsqueeze(1) == slots[:, None, None]) & (self.frames["presence"][index] > 0)[..., None, None]
+        return Sources(
+            self._color(index, mirror, recolor),
+            _mirrored(self.frames["depth"][index], mirror).float(),
+            masks.float(),
+            self._camera(index, mirror),
+            self.frames["local_to_world"][index],
+        )
+
+    def _target(self, index: torch.Tensor, mirror: torch.Tensor, source: Sources) -> SceneTensors:
+        frames = {name: self.frames[name][index] for name in self.frames if name not in ("color", "depth", "ids")}
+        camera = self._camera(index, mirror)
+        flat_2d, flat_3d = frames["pose_2d"], frames["pose_3d"].unflatten(-1, (4, 3))
+        flipped_2d = torch.stack([1 - flat_2d[..., 0] - flat_2d[..., 3], *flat_2d[..., 1:].unbind(-1)], -1)
+        flipped_3d = torch.stack([flat_3d[..., 0], 1 - flat_3d[..., 1], flat_3d[..., 2]], -1)
+        flip = mirror[:, None, None]
+        pose_2d = torch.where(flip, flipped_2d, flat_2d) * frames["has_pose_2d"].unsqueeze(-1)
+        pose_3d = torch.where(flip, flipped_3d.flatten(-2), flat_3d.flatten(-2)) * frames["has_pose_3d"].unsqueeze(-1)
+        return SceneTensors(
+            camera=camera,
+            local_to_world=frames["local_to_world"],
+            extent=frames["extent"],
+            presence=frames["presence"],
+            pose_2d=pose_2d,
+            pose_3d=pose_3d,
+            has_pose_2d=frames["has_pose_2d"],
+            has_pose_3d=frames["has_pose_3d"],
+            background_pose=background_pose(source, camera),
+        )
+
+
+def background_pose(source: Sources, camera: CameraTensors) -> torch.Tensor:
+    """(B, 12): as `neuralusd.models.tensors.background_transform`, for a background that stands still."""
+    relative = torch.linalg.inv(source.camera.world_to_camera) @ camera.world_to_camera
+    seen = source.masks[:, 0] * torch.isfinite(source.depth)
+    depth = (torch.where(seen > 0, source.depth, 0).sum((1, 2)) / seen.sum((1, 2)).clamp_min(1)).clamp_min(1e-3)
+    rotation = relative[:, :3, :3] - torch.eye(3, device=relative.device)
+    return torch.cat([rotation.flatten(1), relative[:, 3, :3] / depth.unsqueeze(-1)], -1)
+
+
+def _mirrored(image: torch.Tensor, mirror: torch.Tensor, dimension: int = 2) -> torch.Tensor:
+    shape = (-1, *[1] * (image.dim() - 1))
+    return torch.where(mirror.view(shape), image.flip(dimension), image)
