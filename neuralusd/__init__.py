@@ -10,7 +10,7 @@ import importlib.util
 import warnings
 from typing import Any
 
-__version__ = "0.1.0"
+from neuralusd._version import __version__
 
 # The public functions live in neuralusd.api, which imports far more than USD; they load on first use.
 _API = ("encode", "render", "edit")

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 LIBRARY = "usdNeural"
+VALIDATORS = "neuralusd.usdvalidation"
 
 
 def plugin_path() -> Path:
@@ -28,7 +29,7 @@ def plugin_path() -> Path:
 
 
 def register() -> None:
-    """Makes the neural schemas known to USD. `import neuralusd` does it; doing it again is harmless.
+    """Makes the neural schemas and validators known to USD. `import neuralusd` does it; doing it again is harmless.
 
     USD reads schema definitions once, when it composes the first typed prim. A schema that comes later stays unknown
     for the rest of the process. Where that can be told already it is raised here, and else by `require`.
@@ -41,6 +42,8 @@ def register() -> None:
 
     if not Plug.Registry().GetPluginWithName(LIBRARY):
         Plug.Registry().RegisterPlugins(str(plugin_path()))
+    if not Plug.Registry().GetPluginWithName(VALIDATORS) and _takes_python_validators():
+        Plug.Registry().RegisterPlugins(str(Path(__file__).resolve().parents[1] / "usdvalidation"))
     # Asking USD's schema registry creates it, and locks out the schemas of whoever registers after us. So ask only if
     # layers are open, as then it most likely exists.
     if Sdf.Layer.GetLoadedLayers():
@@ -67,3 +70,12 @@ def require() -> None:
             "the other neural schemas. Import neuralusd before the first stage is opened, or set the environment "
             f"variable PXR_PLUGINPATH_NAME={plugin_path()} before the program starts."
         )
+
+
+def _takes_python_validators() -> bool:
+    # Elsewhere the plugin stays unknown to USD, whose validation would load it and fail.
+    try:
+        from pxr import UsdValidation
+    except ImportError:
+        return False
+    return hasattr(UsdValidation.ValidationRegistry, "RegisterPluginPrimValidator")

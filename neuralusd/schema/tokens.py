@@ -20,7 +20,7 @@ class NeuralTokensAPI(tokens_api.NeuralTokensAPI):
         visited = [self]
         while True:
             here = visited[-1]
-            targets = here.GetFromRel().GetTargets()
+            targets = [path.GetPrimPath() for path in here.GetFromRel().GetForwardedTargets()]
             if not targets:
                 return here
             where = f"<{here.GetFromRel().GetPath()}>"
