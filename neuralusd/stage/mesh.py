@@ -46,25 +46,25 @@ class Mesh:
         used = self.points[self.triangles.ravel()]
         return used.min(axis=0), used.max(axis=0)
 
-    def on_corners(self, values: np.ndarray, interpolation: str, triangles: np.ndarray) -> np.ndarray | None:
-        """A primvar's values (N, ...) on the corners of `triangles`, (len(triangles), 3, ...); None where N does not
-        fit.
-        """
+    def refine(self, values: np.ndarray, interpolation: str) -> np.ndarray | None:
+        """A primvar's values (N, ...) as `on_corners` wants them, as float32; None where N does not fit the mesh."""
         values = values.astype(np.float32)
         if interpolation == "constant" or len(values) == 1:
-            return np.broadcast_to(values[:1, None], (len(triangles), 3, *values.shape[1:])) if len(values) else None
+            return values[:1] if len(values) else None
         if len(values) < self.sizes.get(interpolation, 0):
             return None
+        values = values[: self.sizes[interpolation]]
+        if self.refined is None or interpolation == "uniform":
+            return values
+        return (self.refined.corners_from if interpolation == "faceVarying" else self.refined.points_from) @ values
+
+    def on_corners(self, values: np.ndarray, interpolation: str, triangles: np.ndarray) -> np.ndarray:
+        """Refined values (N, ...) on the corners of `triangles`, (len(triangles), 3, ...)."""
+        if len(values) == 1:
+            return np.broadcast_to(values[:, None], (len(triangles), 3, *values.shape[1:]))
         if interpolation == "uniform":
             return np.repeat(values[self.faces[triangles]][:, None], 3, axis=1)
-        values = values[: self.sizes[interpolation]]
-        if interpolation == "faceVarying":
-            if self.refined is not None:
-                values = self.refined.corners_from @ values
-            return values[self.corners[triangles]]
-        if self.refined is not None:
-            values = self.refined.points_from @ values
-        return values[self.triangles[triangles]]
+        return values[self.corners[triangles] if interpolation == "faceVarying" else self.triangles[triangles]]
 
 
 def build_mesh(prim: Usd.Prim, time: float | None, budget: int, points: np.ndarray | None = None) -> Mesh | None:
@@ -208,8 +208,10 @@ def _authored_normals(mesh: UsdGeom.Mesh, code: Usd.TimeCode, out: Mesh) -> np.n
         values, interpolation = mesh.GetNormalsAttr().Get(code), str(mesh.GetNormalsInterpolation())
     if values is None or not len(values):
         return None
-    corners = out.on_corners(_vectors(values), interpolation, np.arange(len(out.triangles)))
-    return None if corners is None else _unit(corners)
+    refined = out.refine(_vectors(values), interpolation)
+    if refined is None:
+        return None
+    return _unit(out.on_corners(refined, interpolation, np.arange(len(out.triangles))))
 
 
 def _smooth_normals(mesh: Mesh) -> np.ndarray:

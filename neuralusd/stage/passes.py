@@ -8,7 +8,12 @@ from pxr import Sdf, Usd
 from ..scene import Camera, Passes, Scene
 from .geometry import Piece, gather_meshes
 from .rays import Hits, RayCaster
+from .shade import Shader, facing_normals
+from .texture import linear_to_srgb
 from .walk import PROXY, Owners
+
+# Rays that are worked on at a time.
+RAYS = 400_000
 
 
 def render_passes(
@@ -33,19 +38,36 @@ def render_passes(
     pieces = drawn(gather_meshes(stage, scene.time), scene)
     owners = _owners(pieces, scene)
     caster = RayCaster(pieces, camera)
+    shader = Shader(pieces, caster, scene.time, scene.up_axis)
     ids = np.full((height, width), -1, np.int32)
     depth = np.full((height, width), np.inf, np.float32)
     points = np.full((height, width, 3), np.nan, np.float32)
     normals = np.zeros((height, width, 3), np.float32)
+    shaded = np.zeros((height, width, 3), np.float32) if color else None
 
-    hits = _first_hits(caster, camera, height, width)
-    rows, columns = np.divmod(hits.ray, width)
-    asset = owners[hits.piece] if len(hits.piece) else hits.piece
-    ids[rows, columns] = asset
-    depth[rows, columns] = hits.depth
-    points[rows, columns] = _local_points(hits, asset, scene, caster.eye)
-    normals[rows, columns] = facing_normals(hits, pieces, camera)
-    return Passes(ids=ids, depth=depth, points=points, normals=normals)
+    for top, bottom in _bands(height, width):
+        hits = shader.visible(*_rays(camera, caster, (height, width), (top, bottom)), camera.clipping_range[1])
+        rows, columns = np.divmod(hits.ray, width)
+        rows += top
+        asset = owners[hits.piece]
+        ids[rows, columns] = asset
+        depth[rows, columns] = hits.depth
+        points[rows, columns] = _local_points(hits, asset, scene, caster.eye)
+        normals[rows, columns] = facing_normals(hits, pieces, camera)
+    if shaded is not None:
+        size = (height * supersample, width * supersample)
+        for top, bottom in _bands(height, size[1] * supersample):
+            origins, directions, _ = _rays(camera, caster, size, (top * supersample, bottom * supersample))
+            light = shader.radiance(origins, directions, camera, size)
+            light = light.reshape(bottom - top, supersample, width, supersample, 3).mean(axis=(1, 3))
+            shaded[top:bottom] = linear_to_srgb(light)
+    return Passes(ids=ids, depth=depth, points=points, normals=normals, color=shaded)
+
+
+def _bands(height: int, per_row: int) -> list[tuple[int, int]]:
+    """Bands of rows (top, bottom) of so many rays that their arrays stay within some hundred megabytes."""
+    rows = max(1, RAYS // per_row)
+    return [(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
 def drawn(pieces: list[Piece], scene: Scene) -> list[Piece]:
@@ -60,12 +82,17 @@ def _owners(pieces: list[Piece], scene: Scene) -> np.ndarray:
     return np.array([owners.index(Sdf.Path(piece.path)) for piece in pieces], np.int32)
 
 
-def _first_hits(caster: RayCaster, camera: Camera, height: int, width: int) -> Hits:
-    origins, directions = camera.rays(height, width)
-    near, far = camera.clipping_range
-    origins = (origins - caster.eye + near * directions).reshape(-1, 3)
-    hits = caster.cast(origins, directions.reshape(-1, 3), np.arange(height * width))
-    return hits[hits.depth <= far]
+def _rays(
+    camera: Camera, caster: RayCaster, size: tuple[int, int], rows: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Origins, relative to the camera, and directions (N, 3) of the rays of some rows of an image; and their
+    numbers.
+    """
+    origins, directions = (rays[rows[0] : rows[1]] for rays in camera.rays(*size))
+    # Rays begin at the near plane. A perspective camera's origins are the camera's place, exactly.
+    start = origins - caster.eye if camera.projection == "orthographic" else np.zeros_like(origins)
+    start = (start + camera.clipping_range[0] * directions).reshape(-1, 3)
+    return start, directions.reshape(-1, 3), np.arange(len(start))
 
 
 def _local_points(hits: Hits, asset: np.ndarray, scene: Scene, eye: np.ndarray) -> np.ndarray:
@@ -75,25 +102,3 @@ def _local_points(hits: Hits, asset: np.ndarray, scene: Scene, eye: np.ndarray) 
         inverse = np.linalg.inv(scene.assets[index].local_to_world)
         points[here] = points[here] @ inverse[:3, :3] + inverse[3, :3]
     return points
-
-
-def facing_normals(hits: Hits, pieces: list[Piece], camera: Camera) -> np.ndarray:
-    """(N, 3) unit shading normals in world space, turned to the camera."""
-    normals = hits.normals.copy()
-    for index in np.unique(hits.piece):
-        piece, here = pieces[index], hits.piece == index
-        if piece.mesh.normals is not None:
-            local = np.einsum("nik,ni->nk", piece.mesh.normals[hits.triangle[here]], hits.weights[here])
-            matrix = piece.local_to_world[:3, :3]
-            # Normals go by the inverse transpose; the adjugate exists even where the inverse does not.
-            shading = local @ np.cross(np.roll(matrix, -1, axis=0), np.roll(matrix, -2, axis=0))
-            length = np.linalg.norm(shading, axis=1, keepdims=True)
-            flat = normals[here]
-            shading = np.where(length > 1e-30, shading / np.maximum(length, 1e-30), flat)
-            normals[here] = shading * np.where((shading * flat).sum(1, keepdims=True) < 0, -1, 1)
-    view = -hits.points
-    if camera.projection == "orthographic":
-        view = np.broadcast_to(np.linalg.inv(camera.world_to_camera)[2, :3], hits.points.shape)
-    flat = hits.normals * np.where((hits.normals * view).sum(1, keepdims=True) < 0, -1, 1)
-    normals = normals * np.where((normals * flat).sum(1, keepdims=True) < 0, -1, 1)
-    return np.where((normals * view).sum(1, keepdims=True) > 0, normals, flat)

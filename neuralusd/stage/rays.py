@@ -18,6 +18,7 @@ class Hits:
         ray: (N,) int, index of the ray.
         piece: (N,) int, index of the piece.
         triangle: (N,) int, triangle of the piece's mesh.
+        face: (N,) int, the same triangle among all that were cast against.
         weights: (N, 3) float64, barycentric weights of the triangle's corners.
         points: (N, 3) float64, metres from the camera's place, along the world's axes.
         normals: (N, 3) float64, unit normals of the triangle in world space, on either side.
@@ -27,6 +28,7 @@ class Hits:
     ray: np.ndarray
     piece: np.ndarray
     triangle: np.ndarray
+    face: np.ndarray
     weights: np.ndarray
     points: np.ndarray
     normals: np.ndarray
@@ -34,6 +36,10 @@ class Hits:
 
     def __getitem__(self, chosen: np.ndarray) -> Hits:
         return Hits(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
+
+    @classmethod
+    def joined(cls, parts: list[Hits]) -> Hits:
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__))
 
 
 class RayCaster:
@@ -79,17 +85,26 @@ class RayCaster:
         if self._scene is None or not len(origins):
             none = np.empty(0, np.int64)
             vectors = np.empty((0, 3))
-            return Hits(none, none, none, vectors, vectors, vectors, np.empty(0))
+            return Hits(none, none, none, none, vectors, vectors, vectors, np.empty(0))
         hit = self._scene.run(origins.astype(np.float32), directions.astype(np.float32))
         at = np.flatnonzero(hit >= 0)
         triangle = hit[at].astype(np.int64)
         origin, direction, ray = origins[at], directions[at], ray[at]
         a, b, c = (self.vertices[self.triangles[triangle, i]] for i in range(3))
         weights, normals = _locate(origin, direction, a, b, c)
+        weights = np.clip(weights, 0, 1)
+        weights /= np.maximum(weights.sum(1, keepdims=True), 1e-30)
         points = weights[:, :1] * a + weights[:, 1:2] * b + weights[:, 2:] * c
         piece = np.searchsorted(self.starts, triangle, side="right") - 1
         seen = np.array(self.seen, np.int64)
-        return Hits(ray, seen[piece], triangle - self.starts[piece], weights, points, normals, points @ self.axis)
+        return Hits(
+            ray, seen[piece], triangle - self.starts[piece], triangle, weights, points, normals, points @ self.axis
+        )
+
+    def weights_along(self, hits: Hits, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
+        """Weights (N, 3) where other rays, one a hit, meet the planes of the triangles hit; they may lie outside."""
+        a, b, c = (self.vertices[self.triangles[hits.face, i]] for i in range(3))
+        return _locate(origins, directions, a, b, c)[0]
 
 
 def _locate(origin, direction, a, b, c) -> tuple[np.ndarray, np.ndarray]:
@@ -103,10 +118,9 @@ def _locate(origin, direction, a, b, c) -> tuple[np.ndarray, np.ndarray]:
     to_a = a - origin
     # Moeller and Trumbore's weights, from triple products.
     q = np.cross(to_a, direction)
-    v = -(q * ac).sum(1) / steep
-    w = (q * ab).sum(1) / steep
-    weights = np.clip(np.stack([1 - v - w, v, w], 1), 0, 1)
-    weights /= np.maximum(weights.sum(1, keepdims=True), 1e-30)
+    v = (q * ac).sum(1) / steep
+    w = -(q * ab).sum(1) / steep
+    weights = np.stack([1 - v - w, v, w], 1)
     return weights, normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-300)
 
 

@@ -1,0 +1,220 @@
+"""The shaded view: base colours under a lamp at the camera and a sky, so that it looks the same whatever lights a
+stage has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from pxr import Usd, UsdGeom, UsdShade
+
+from ..scene import Camera
+from .geometry import Piece
+from .rays import Hits, RayCaster
+from .surface import Look, bound_material, look, may_be_transparent
+from .walk import time_code
+
+# Linear. The lamp lights what faces the camera, the sky from above, the ground from below.
+LAMP, SKY, GROUND = 0.6, 0.45, 0.25
+# Linear grey of what no surface covers; sRGB 0.5.
+BACKDROP = 0.2140
+# Surfaces that one ray may pass through, and what must be left of its light to go on.
+LAYERS, ENOUGH = 16, 1 / 255
+
+
+class Shader:
+    """Looks of hits on pieces."""
+
+    def __init__(self, pieces: list[Piece], caster: RayCaster, time: float | None, up_axis: str):
+        self.pieces, self.caster, self.time = pieces, caster, time
+        self.up = np.array([0.0, 0.0, 1.0]) if up_axis == "Z" else np.array([0.0, 1.0, 0.0])
+        self.warned: set[str] = set()
+        self._materials: dict[Usd.Prim, tuple[list[UsdShade.Material | None], np.ndarray | None]] = {}
+        self._primvars: dict[tuple, tuple[np.ndarray, str] | None] = {}
+        self._transparent: dict[Usd.Prim | None, bool] = {}
+
+    def visible(self, origins: np.ndarray, directions: np.ndarray, rays: np.ndarray, far: float) -> Hits:
+        """The first surface on each ray that is there: neither cut out nor of no opacity."""
+        found = self.caster.cast(origins, directions, rays)
+        kept, opacity = [], self.opacity(found)
+        for _ in range(LAYERS):
+            found, opacity = found[found.depth <= far], opacity[found.depth <= far]
+            kept.append(found[opacity >= ENOUGH])
+            through = found[opacity < ENOUGH]
+            if not len(through.ray):
+                break
+            found = self.caster.cast(self.beyond(through, directions), directions[through.ray], through.ray)
+            opacity = self.opacity(found)
+        return kept[0] if len(kept) == 1 else Hits.joined(kept)
+
+    def radiance(
+        self, origins: np.ndarray, directions: np.ndarray, camera: Camera, size: tuple[int, int]
+    ) -> np.ndarray:
+        """(N, 3) linear light along rays, through transparent surfaces."""
+        light, left = np.zeros((len(origins), 3)), np.ones(len(origins))
+        hits = self.caster.cast(origins, directions, np.arange(len(origins)))
+        for _ in range(LAYERS):
+            hits = hits[hits.depth <= camera.clipping_range[1]]
+            seen = self.look(hits, origins, directions, camera, size)
+            lit = seen.color * self.illumination(hits, camera)[:, None] + seen.emission
+            light[hits.ray] += (left[hits.ray] * seen.opacity)[:, None] * lit
+            left[hits.ray] *= 1 - seen.opacity
+            through = hits[left[hits.ray] >= ENOUGH]
+            if not len(through.ray):
+                break
+            hits = self.caster.cast(self.beyond(through, directions), directions[through.ray], through.ray)
+        return light + left[:, None] * BACKDROP
+
+    @staticmethod
+    def beyond(hits: Hits, directions: np.ndarray) -> np.ndarray:
+        """Origins just behind hits."""
+        return hits.points + directions[hits.ray] * np.maximum(np.abs(hits.depth), 1e-6)[:, None] * 1e-5
+
+    def illumination(self, hits: Hits, camera: Camera) -> np.ndarray:
+        normals, view = facing_normals(hits, self.pieces, camera), toward_camera(hits, camera)
+        view = view / np.maximum(np.linalg.norm(view, axis=1, keepdims=True), 1e-30)
+        upward = normals @ self.up
+        return LAMP * (normals * view).sum(1) + GROUND + (SKY - GROUND) * (upward + 1) / 2
+
+    def look(
+        self, hits: Hits, origins: np.ndarray, directions: np.ndarray, camera: Camera, size: tuple[int, int]
+    ) -> Look:
+        """How hits look, in an image of `size` (height, width) samples."""
+        right, down = _steps(camera, size)
+        at, toward = origins[hits.ray], directions[hits.ray]
+        weights = [hits.weights]
+        for step in (right, down):
+            shifted = (at + step, toward) if camera.projection == "orthographic" else (at, toward + step)
+            weights.append(self.caster.weights_along(hits, *shifted))
+        out = Look(np.zeros((len(hits.ray), 3)), np.zeros((len(hits.ray), 3)), np.ones(len(hits.ray)))
+        for material, here in self._by_material(hits):
+            points = _HitPoints(self, hits[here], [w[here] for w in weights])
+            found = look(material, points, self.time, self.warned)
+            out.color[here], out.emission[here], out.opacity[here] = found.color, found.emission, found.opacity
+        return out
+
+    def opacity(self, hits: Hits) -> np.ndarray:
+        """(N,) opacity of hits, looked up in full only where a material could be less than opaque."""
+        out = np.ones(len(hits.ray))
+        for material, here in self._by_material(hits):
+            key = material.GetPrim() if material else None
+            if key not in self._transparent:
+                self._transparent[key] = may_be_transparent(material)
+            if self._transparent[key]:
+                points = _HitPoints(self, hits[here], [hits.weights[here]] * 3)
+                out[here] = look(material, points, self.time, self.warned).opacity
+        return out
+
+    def _by_material(self, hits: Hits) -> Iterator[tuple[UsdShade.Material | None, np.ndarray]]:
+        """Each material that was hit, with the hits' indices."""
+        groups: dict[Usd.Prim | None, tuple[UsdShade.Material | None, list[np.ndarray]]] = {}
+        for index, members in _groups(hits.piece):
+            materials, of_face = self.materials(self.pieces[index])
+            if of_face is None:
+                parts = [(0, members)]
+            else:
+                faces = self.pieces[index].mesh.faces[hits.triangle[members]]
+                parts = [(slot, members[part]) for slot, part in _groups(of_face[faces])]
+            for slot, part in parts:
+                material = materials[slot]
+                groups.setdefault(material.GetPrim() if material else None, (material, []))[1].append(part)
+        for material, found in groups.values():
+            yield material, np.concatenate(found)
+
+    def materials(self, piece: Piece) -> tuple[list[UsdShade.Material | None], np.ndarray | None]:
+        """The materials of a piece, and for each authored face the index of its own; None where all have the first."""
+        if piece.prim not in self._materials:
+            found: list[UsdShade.Material | None] = [bound_material(piece.prim)]
+            of_face = None
+            for subset in UsdShade.MaterialBindingAPI(piece.prim).GetMaterialBindSubsets():
+                faces = np.asarray(subset.GetIndicesAttr().Get(time_code(self.time)) or [], dtype=np.int64)
+                if of_face is None:
+                    of_face = np.zeros(int(piece.mesh.faces.max()) + 1, np.int64)
+                of_face[faces[(faces >= 0) & (faces < len(of_face))]] = len(found)
+                found.append(bound_material(subset.GetPrim()))
+            self._materials[piece.prim] = (found, of_face)
+        return self._materials[piece.prim]
+
+    def primvar(self, piece: Piece, name: str) -> tuple[np.ndarray, str] | None:
+        """Values (N, k) of a primvar, refined for the piece's mesh, and their interpolation; None where it has none."""
+        primvar = UsdGeom.PrimvarsAPI(piece.prim).FindPrimvarWithInheritance(name)
+        if not primvar or not primvar.HasValue():
+            return None
+        owner = primvar.GetAttr().GetPrim()
+        shared = owner.GetPrimInPrototype() if owner.IsInstanceProxy() else owner
+        key = (shared.GetPath(), name, id(piece.mesh))
+        if key not in self._primvars:
+            values = np.asarray(primvar.ComputeFlattened(time_code(self.time)))
+            self._primvars[key] = None
+            if values.dtype.kind in "fiub":
+                interpolation = str(primvar.GetInterpolation())
+                values = values.reshape(-1, 1) if values.ndim < 2 else values
+                refined = piece.mesh.refine(values, interpolation)
+                self._primvars[key] = None if refined is None else (refined, interpolation)
+        return self._primvars[key]
+
+
+class _HitPoints:
+    """Hits as `Points` of a network."""
+
+    def __init__(self, shader: Shader, hits: Hits, weights: list[np.ndarray]):
+        self.shader, self.hits, self.weights, self.count = shader, hits, weights, len(hits.ray)
+
+    def primvar(self, name: str, neighbour: int) -> np.ndarray | None:
+        out: np.ndarray | None = None
+        for index, members in _groups(self.hits.piece):
+            piece = self.shader.pieces[index]
+            found = self.shader.primvar(piece, name)
+            if found is None:
+                continue
+            corners = piece.mesh.on_corners(*found, self.hits.triangle[members])
+            if out is None:
+                out = np.zeros((self.count, corners.shape[2]), np.float32)
+            if corners.shape[2] == out.shape[1]:
+                out[members] = np.einsum("nik,ni->nk", corners, self.weights[neighbour][members])
+        return out
+
+
+def _groups(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Each label with the indices where it stands."""
+    if not len(labels):
+        return
+    order = np.argsort(labels, kind="stable")
+    found, starts = np.unique(labels[order], return_index=True)
+    for label, members in zip(found, np.split(order, starts[1:]), strict=True):
+        yield int(label), members
+
+
+def _steps(camera: Camera, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """What one sample to the right, and one down, adds to a ray's direction (orthographic: to its origin)."""
+    right, up = np.linalg.inv(camera.world_to_camera)[:2, :3]
+    focal = 1.0 if camera.projection == "orthographic" else camera.focal_length
+    return right * camera.horizontal_aperture / focal / size[1], -up * camera.vertical_aperture / focal / size[0]
+
+
+def toward_camera(hits: Hits, camera: Camera) -> np.ndarray:
+    """(N, 3) from hits to the camera, not of unit length."""
+    if camera.projection == "orthographic":
+        return np.broadcast_to(np.linalg.inv(camera.world_to_camera)[2, :3], hits.points.shape)
+    return -hits.points
+
+
+def facing_normals(hits: Hits, pieces: list[Piece], camera: Camera) -> np.ndarray:
+    """(N, 3) unit shading normals in world space, turned to the camera."""
+    view = toward_camera(hits, camera)
+    flat = hits.normals * np.where((hits.normals * view).sum(1, keepdims=True) < 0, -1, 1)
+    normals = flat.copy()
+    for index, members in _groups(hits.piece):
+        piece = pieces[index]
+        if piece.mesh.normals is None:
+            continue
+        local = np.einsum("nik,ni->nk", piece.mesh.normals[hits.triangle[members]], hits.weights[members])
+        # Normals go by the inverse transpose; the cofactors exist even where the inverse does not.
+        matrix = piece.local_to_world[:3, :3]
+        shading = local @ np.cross(np.roll(matrix, -1, axis=0), np.roll(matrix, -2, axis=0))
+        length = np.linalg.norm(shading, axis=1, keepdims=True)
+        shading = np.where(length > 1e-30, shading / np.maximum(length, 1e-30), flat[members])
+        normals[members] = shading * np.where((shading * flat[members]).sum(1, keepdims=True) < 0, -1, 1)
+    # At a silhouette an interpolated normal may still look away.
+    return np.where((normals * view).sum(1, keepdims=True) > 0, normals, flat)
