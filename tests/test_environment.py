@@ -15,7 +15,7 @@ def weights(tmp_path):
     folder = tmp_path / "weights"
     (folder / "unet").mkdir(parents=True)
     (folder / "scheduler").mkdir()
-    index = {"_class_name": "Pipeline", "unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDIMScheduler"]}
+    index = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", "DDIMScheduler"]}
     (folder / "model_index.json").write_text(json.dumps(index))
     (folder / "unet/config.json").write_text("{}")
     (folder / "scheduler/scheduler_config.json").write_text("{}")
