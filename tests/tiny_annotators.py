@@ -21,7 +21,7 @@ def _finish(model, processor, folder):
     return folder
 
 
-def dpt(folder, *, kind="relative"):
+def depth_anything(folder, *, kind="relative"):
     """Depth Anything, which says whether it is relative or metric."""
     backbone = tf.Dinov2Config(
         hidden_size=16, num_hidden_layers=4, num_attention_heads=2, image_size=28, patch_size=14,

@@ -110,11 +110,11 @@ def _check_folder(name: str | os.PathLike, role: str) -> None:
 
 
 def _load(auto_class: Any, name: str | os.PathLike, role: str, kwargs: dict[str, Any]) -> Any:
+    from safetensors import SafetensorError
+
     try:
         return auto_class.from_pretrained(os.fspath(name), trust_remote_code=False, **kwargs)
-    except ImportError:
-        raise
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         message = str(error)
         if "trust_remote_code" in message:
             reason = "it comes with its own code, which neuralusd does not run; take a model that transformers has"

@@ -43,7 +43,8 @@ def segment(
     inputs = processor(images=image, return_tensors="pt")
     pixels = inputs["pixel_values"]
     # SAM 1 keeps the aspect and pads; its kin stretch the image to the whole input.
-    reshaped = inputs["reshaped_input_sizes"][0].tolist() if "reshaped_input_sizes" in inputs else pixels.shape[-2:]
+    padded = "reshaped_input_sizes" in inputs
+    reshaped = inputs["reshaped_input_sizes"][0].tolist() if padded else pixels.shape[-2:]
     width, height = image.size
     scale = torch.tensor([reshaped[1] / width, reshaped[0] / height] * 2)
     prompt = (torch.tensor(boxes, dtype=torch.float32) * scale)[None]
@@ -53,7 +54,8 @@ def segment(
         )
     masks = []
     for logits in outputs.pred_masks[0].float().cpu():  # (1, h, w) each; one at a time, for at full size they are large
-        padded = F.interpolate(logits[None], tuple(pixels.shape[-2:]), mode="bilinear")
-        whole = F.interpolate(padded[..., : reshaped[0], : reshaped[1]], (height, width), mode="bilinear")
-        masks.append((whole[0, 0] > 0).numpy())
+        logits = logits[None]
+        if padded:
+            logits = F.interpolate(logits, pixels.shape[-2:], mode="bilinear")[..., : reshaped[0], : reshaped[1]]
+        masks.append((F.interpolate(logits, (height, width), mode="bilinear")[0, 0] > 0).numpy())
     return masks
