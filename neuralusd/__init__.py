@@ -36,7 +36,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_API])
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
 
 
 _register_schema()

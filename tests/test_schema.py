@@ -670,3 +670,12 @@ def test_neuralusd_can_be_imported_without_usd(tmp_path):
     hidden += "u.find_spec = lambda name, *rest: None if name == 'pxr' else find(name, *rest)\n"
     code = hidden + "import neuralusd.scene; print('ok')"
     assert_works(run(code, tmp_path, PYTHONPATH=str(PROJECT)), "ok")
+
+
+def test_the_documentation_names_every_property():
+    text = (PROJECT / "docs/schema.md").read_text()
+    for kind in {row[0] for row in PROPERTIES}:
+        assert f"## {kind.schemaIdentifier}\n" in text
+        for name in kind.GetSchemaAttributeNames():
+            short = name.replace("neural:tokens:__INSTANCE_NAME__", "…")
+            assert f"`{short}`" in text or not name.startswith("neural:"), name
