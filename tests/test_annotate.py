@@ -133,6 +133,16 @@ class TestGeometry:
         np.testing.assert_allclose([low[2], high[2]], [-5.0, -2.0], atol=1e-6)
         np.testing.assert_allclose([low[0], high[0]], [-4 * 5 / 32, 4 * 5 / 32], atol=1e-6)
 
+    def test_a_round_object_keeps_its_outline(self, files):
+        """A ball of radius 0.4 m, 2 m away: its outline is farther than nearly all of what is seen of it."""
+        rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+        away = np.hypot(rows + 0.5 - HEIGHT / 2, columns + 0.5 - WIDTH / 2) * 2 / 32
+        ball = away < 0.4
+        metres = np.where(ball, 2 - np.sqrt(np.clip(0.16 - away**2, 0, None)), 8.0)
+        scene, passes = scene_of(files, masks=ball.astype(int), depth_map=metres)
+        assert np.isfinite(passes.depth[ball]).all()
+        np.testing.assert_allclose(pose_2d(scene.assets[0], scene.camera)[2:], [0.8 * 16 / 48, 0.8 * 16 / 64], rtol=0.25)
+
     def test_without_depth_objects_have_a_box_in_the_image(self, files):
         scene, passes = scene_of(files, depth_map=None, prompts="chair, cup")
         chair = scene.asset("/World/Chair")

@@ -57,7 +57,7 @@ def to_scene(annotation: Annotation) -> tuple[Scene, Passes]:
     for index, (name, label) in enumerate(zip(names, annotation.labels, strict=True)):
         mask = annotation.ids == index
         asset = Asset(path=f"{ROOT}/{name}", text=label, labels=(label,) if label else ())
-        seen = _solid(depth, mask & known)
+        seen = _solid(depth, mask & known, pixel)
         if seen.any():
             low, high = _visible_box(points[seen], depth[seen], pixel)
             center = (low + high) / 2
@@ -97,7 +97,7 @@ def prim_names(labels: Iterable[str]) -> list[str]:
     return names
 
 
-def _solid(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _solid(depth: np.ndarray, mask: np.ndarray, pixel: np.ndarray) -> np.ndarray:
     """The part of a mask (H, W) whose depth is the object's: it bleeds over outlines, from behind and from before."""
     from scipy.ndimage import binary_erosion
 
@@ -105,8 +105,9 @@ def _solid(depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return mask
     core = binary_erosion(mask, iterations=max(1, round(max(mask.shape) / 256)))
     low, high = np.percentile(depth[core if core.any() else mask], [2, 98])
-    # What the percentiles and the erosion took off a surface that recedes evenly.
-    slack = 0.1 * (high - low) + 0.01 * high
+    # What the percentiles and the erosion took off: of a round object its outline, half of its width behind its front.
+    width, height = np.ptp(np.argwhere(mask), axis=0)[::-1] + 1
+    slack = 0.1 * (high - low) + 0.5 * float(np.median(depth[mask])) * min(width * pixel[0], height * pixel[1])
     return mask & (depth >= low - slack) & (depth <= high + slack)
 
 
