@@ -141,7 +141,7 @@ class TestGeometry:
         metres = np.where(ball, 2 - np.sqrt(np.clip(0.16 - away**2, 0, None)), 8.0)
         scene, passes = scene_of(files, masks=ball.astype(int), depth_map=metres)
         assert np.isfinite(passes.depth[ball]).all()
-        np.testing.assert_allclose(pose_2d(scene.assets[0], scene.camera)[2:], [0.8 * 16 / 48, 0.8 * 16 / 64], rtol=0.25)
+        np.testing.assert_allclose(pose_2d(scene.assets[0], scene.camera)[2:], [0.8 / 3, 0.8 / 4], rtol=0.25)
 
     def test_without_depth_objects_have_a_box_in_the_image(self, files):
         scene, passes = scene_of(files, depth_map=None, prompts="chair, cup")
