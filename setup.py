@@ -36,6 +36,7 @@ setup(
         "scipy>=1.13",
         "trimesh>=4.8",  # ray casting of a stage's meshes ...
         "embreex>=2.17.7",  # ... by Embree
+        "mapbox-earcut>=1.0.3",  # triangles of concave and holed faces
         "tqdm>=4.66",
         "psutil>=6",  # how much memory there is, for doctor
     ],
