@@ -93,7 +93,7 @@ def check_stage(stage: Usd.Stage) -> Iterator[Issue]:
     """What can only be seen by looking at the whole stage."""
     assets, token_sets, taken = [], [], set()
     for prim in _prims(stage):
-        if NeuralAssetAPI(prim):
+        if NeuralAssetAPI(prim) and prim.IsA(UsdGeom.Imageable):
             assets.append(prim)
         for tokens in NeuralTokensAPI.GetAll(prim):
             token_sets.append(tokens)
@@ -120,6 +120,14 @@ def check_asset(prim: Usd.Prim, bounds: Bounds | None = None) -> Iterator[Issue]
     if not asset:
         return
     error = partial(Issue, ERROR, str(prim.GetPath()))
+    if not prim.IsA(UsdGeom.Imageable):
+        said = f"Its type '{prim.GetTypeName()}' is none" if prim.GetTypeName() else "It has no type"
+        yield error("NotImageable", f"{said} that can be imaged, so it cannot be an asset. Make it an Xform.")
+        return
+    mistyped = list(_type_issues(prim, asset.GetSchemaAttributeNames()))
+    if mistyped:  # the other rules would trip over the values
+        yield from mistyped
+        return
     for time, presence in _samples(asset.GetPresenceAttr()):
         if not 0 <= presence <= 1:  # NaN is not in range either
             said = f"`neural:presence` is {presence:g}{_at(time)}"
@@ -146,7 +154,10 @@ def check_asset(prim: Usd.Prim, bounds: Bounds | None = None) -> Iterator[Issue]
 def check_tokens(prim: Usd.Prim) -> Iterator[Issue]:
     """What is wrong with the token sets of `prim`."""
     for tokens in NeuralTokensAPI.GetAll(prim):
-        if tokens.GetFromRel().HasAuthoredTargets():
+        mistyped = list(_type_issues(prim, tokens.GetSchemaAttributeNames(instanceName=tokens.GetName())))
+        if mistyped:
+            yield from mistyped
+        elif tokens.GetFromRel().HasAuthoredTargets():
             try:
                 tokens.resolve()
             except ValueError as problem:
@@ -199,6 +210,20 @@ def _token_set_issues(tokens: NeuralTokensAPI) -> Iterator[Issue]:
     elif not tokens.GetRevisionAttr().Get():
         said = f"{what} do not say which revision of '{encoder}' made them."
         yield Issue(WARNING, path, "TokensRevision", f"{said} Encode the prim again, or author `revision`.")
+
+
+def _type_issues(prim: Usd.Prim, names: Iterable[str]) -> Iterator[Issue]:
+    """Attributes that a layer declares with another type than the schema."""
+    for name in names:
+        attribute = prim.GetAttribute(name)
+        if not attribute.IsAuthored():
+            continue
+        expected = prim.GetPrimDefinition().GetAttributeDefinition(name).GetTypeName()
+        for spec in attribute.GetPropertyStack():
+            if spec.typeName.type != expected.type:  # roles may differ, as point3f and float3
+                said = f"@{spec.layer.identifier}@ declares `{name}` as {spec.typeName}, but it is {expected}."
+                yield Issue(ERROR, str(prim.GetPath()), "WrongType", f"{said} Author it again with the schema's type.")
+                break
 
 
 def _box_issues(path: str, samples: Iterable[tuple[Usd.TimeCode, Any]]) -> Iterator[Issue]:

@@ -222,6 +222,32 @@ def test_a_payload_that_is_not_loaded_is_a_likely_cause(stage, tmp_path):
     assert "Load its payloads" in only_issue(stage).message
 
 
+@pytest.mark.parametrize("type_name", ["", "Material"])
+def test_assets_that_a_file_makes_of_what_cannot_be_imaged(stage, type_name):
+    stage.DefinePrim("/World/Thing", type_name).SetMetadata(
+        "apiSchemas", Sdf.TokenListOp.CreateExplicit(["NeuralAssetAPI"])
+    )
+    issue = only_issue(stage)
+    assert (issue.severity, issue.path, issue.rule) == (ERROR, "/World/Thing", "NotImageable")
+
+
+def test_attributes_that_a_layer_declares_with_another_type(stage):
+    layer = Sdf.Layer.CreateAnonymous("hand-written.usda")
+    layer.ImportFromString("""#usda 1.0
+        over "World" {
+            over "Cup" {
+                string neural:presence = "high"
+            }
+            over "Bird" {
+                float3 neural:box2d = (0, 0, 1)
+            }
+        }""")
+    stage.GetRootLayer().subLayerPaths.append(layer.identifier)
+    issues = both_ways(stage)
+    assert [(issue.path, issue.rule) for issue in issues] == [("/World/Cup", "WrongType"), ("/World/Bird", "WrongType")]
+    assert "hand-written.usda@ declares `neural:presence` as string, but it is float" in issues[0].message
+
+
 # --- transforms
 
 
@@ -368,6 +394,48 @@ def test_not_finite_is_what_numpy_says(values):
     tokens.CreateGridAttr((1, len(values)))
     tokens.GetPointsAttr().Clear()
     assert bool(validate(stage)) == (not np.isfinite(np.array(values, np.float16)).all())
+
+
+numbers = st.one_of(st.floats(width=16), st.sampled_from([NAN, INF, -INF, 0.0, 1.0, -1.0]))
+pairs = st.tuples(st.integers(-2, 7), st.integers(-2, 7))
+
+
+@given(
+    presence=numbers,
+    box=st.tuples(numbers, numbers, numbers, numbers),
+    values=st.lists(numbers, max_size=9),
+    shape=st.none() | pairs,
+    grid=st.none() | pairs,
+    points=st.lists(st.tuples(numbers, numbers, numbers), max_size=9),
+    translate=st.tuples(numbers, numbers, numbers),
+)
+def test_whatever_is_authored_is_judged(presence, box, values, shape, grid, points, translate):
+    stage = Usd.Stage.CreateInMemory()
+    xform = UsdGeom.Xform.Define(stage, "/A")
+    xform.AddTranslateOp().Set(translate)
+    asset = NeuralAssetAPI.Apply(xform.GetPrim())
+    asset.CreatePresenceAttr(presence)
+    asset.CreateBox2dAttr(box)
+    tokens = NeuralTokensAPI.Apply(xform.GetPrim(), "appearance")
+    tokens.CreateValuesAttr(values)
+    tokens.CreateShapeAttr(shape)
+    tokens.CreateGridAttr(grid)
+    tokens.CreatePointsAttr(points)
+    tokens.CreateEncoderAttr("mini")
+    tokens.CreateRevisionAttr("1")
+
+    rules = {issue.rule for issue in both_ways(stage)}
+
+    assert ("PresenceOutOfRange" in rules) == (not 0 <= presence <= 1)
+    assert ("BoxNotFinite" in rules) == (not np.isfinite(box).all())
+    assert ("TransformNotFinite" in rules) == (not np.isfinite(translate).all())
+    count, length = shape or (0, 0)
+    whole = bool(values) and count > 0 and length > 0 and count * length == len(values)
+    assert whole == (not rules & {"TokensMissing", "TokensShape"})
+    if whole:
+        assert ("TokensNotFinite" in rules) == (not np.isfinite(values).all())
+        assert ("TokensGrid" in rules) == (not grid or min(grid) <= 0 or grid[0] * grid[1] != count)
+        assert ("TokensPoints" in rules) == (len(points) not in (0, count) or bool(np.isinf(points).any()))
 
 
 # --- tokens of others
