@@ -8,6 +8,7 @@ __all__ = [
     "CameraError",
     "EmptyStageError",
     "ExtentError",
+    "SaveError",
     "SceneError",
     "StageOpenError",
     "StageWarning",
@@ -18,6 +19,10 @@ __all__ = [
 
 class StageOpenError(SceneError):
     """A file is missing, empty, damaged, or not USD."""
+
+
+class SaveError(SceneError):
+    """A layer cannot be written."""
 
 
 class EmptyStageError(SceneError):

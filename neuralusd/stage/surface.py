@@ -29,10 +29,11 @@ class Look:
     opacity: np.ndarray
 
 
-# Inputs of surface shaders by shader id: weight and colour of the base, of what lies below it, opacity, emission.
+# Inputs of surface shaders by shader id: weight and colour of the base, of what light goes through below
+# it, opacity, emission.
 _STANDARD = {
     "base": ("base", "base_color", (0.8,) * 3),
-    "below": ("subsurface", "subsurface_color"),
+    "below": (("subsurface", "subsurface_color"), ("transmission", "transmission_color")),
     "opacity": "opacity",
     "emission": ("emission", "emission_color"),
 }
@@ -48,7 +49,7 @@ SURFACES: dict[str, dict] = {
     "ND_standard_surface_surfaceshader": _STANDARD,
     "ND_open_pbr_surface_surfaceshader": {
         "base": ("base_weight", "base_color", (0.8,) * 3),
-        "below": ("subsurface_weight", "subsurface_color"),
+        "below": (("subsurface_weight", "subsurface_color"), ("transmission_weight", "transmission_color")),
         "opacity": "geometry_opacity",
     },
     "ND_gltf_pbr_surfaceshader": {
@@ -120,8 +121,8 @@ def look(material: UsdShade.Material | None, points: Points, time: float | None,
     color = np.broadcast_to(np.float32(default), (count, 3)) if color is None else color
     scale = read(weight, 1)
     color = color if scale is None else color * scale
-    if "below" in inputs:
-        share, below = read(inputs["below"][0], 1), read(inputs["below"][1], 3)
+    for share_name, below_name in inputs.get("below", ()):
+        share, below = read(share_name, 1), read(below_name, 3)
         color = color if share is None or below is None else color * (1 - share) + below * share
     emission = None
     if "emission" in inputs:
