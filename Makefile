@@ -9,7 +9,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3
 REQUIREMENTS := setup.py pyproject.toml constraints.txt neuralusd/_version.py
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint schema clean
 
 demo: $(VENV)/.installed-core
 	$(BIN)/neuralusd demo --output out/demo
@@ -20,6 +20,9 @@ test: lint
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+schema: $(VENV)/.installed-test
+	$(BIN)/python usdschemas/generate.py
 
 clean:
 	rm -rf $(VENV) build out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

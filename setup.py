@@ -22,7 +22,7 @@ setup(
     package_dir={"neuralusd.usdschemas": "usdschemas"},
     package_data={
         "neuralusd.usdschemas": ["*.usda", "plugInfo.json"],
-        "neuralusd": ["py.typed", "**/plugInfo.json", "weights/**/*.safetensors", "weights/**/*.json", "weights/**/*.md"],
+        "neuralusd": ["py.typed", "**/plugInfo.json", *(f"weights/**/*.{x}" for x in ("safetensors", "json", "md"))],
     },
     install_requires=[
         "usd-core>=25.8",  # stages; the schema also loads in the USD of a DCC

@@ -32,7 +32,7 @@ def folders(tmp_path_factory):
         "metric": tiny.seeded(tiny.depth_anything, root / "metric", kind="metric"),
         **{
             name: tiny.seeded(getattr(tiny, name), root / name)
-            for name in ("zoedepth", "depth_pro", "sam", "sam2", "yolos", "grounding_dino")
+            for name in ("zoedepth", "depth_pro", "sam", "sam2", "yolos", "grounding_dino", "owlvit")
         },
     }
 
@@ -179,8 +179,9 @@ class TestDetect:
         with pytest.raises(ModelError, match="knows 3 labels, and not 'cups'; near ones: cup"):
             detect(image, folders["yolos"], ["cups"])
 
-    def test_open_vocabulary_answers_in_the_words_of_the_prompts(self, image, folders):
-        found = detect(image, folders["grounding_dino"], ["a red chair", "cup"], threshold=0.0)
+    @pytest.mark.parametrize("detector", ["grounding_dino", "owlvit"])
+    def test_open_vocabulary_answers_in_the_words_of_the_prompts(self, image, folders, detector):
+        found = detect(image, folders[detector], ["a red chair", "cup"], threshold=0.0)
         assert found
         assert {detection.label for detection in found} <= {"a red chair", "cup"}
         for detection in found:

@@ -134,6 +134,22 @@ def grounding_dino(folder):
     )
 
 
+def owlvit(folder):
+    folder.mkdir()
+    letters = "acdehipru"
+    words = ["!", "<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    tokenizer = tf.CLIPTokenizer(
+        vocab={word: index for index, word in enumerate(words)}, merges=[], pad_token="!", model_max_length=16
+    )
+    tower = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+    config = tf.OwlViTConfig(
+        text_config=tower | dict(vocab_size=len(words), max_position_embeddings=16, bos_token_id=1, eos_token_id=2),
+        vision_config=tower | dict(image_size=48, patch_size=8), projection_dim=16,
+    )  # fmt: skip
+    image_processor = tf.OwlViTImageProcessorPil(size={"height": 48, "width": 48}, do_center_crop=False)
+    return _finish(tf.OwlViTForObjectDetection(config), tf.OwlViTProcessor(image_processor, tokenizer), folder)
+
+
 def seeded(make, folder, **options):
     """`make` with the same random weights every time."""
     torch.manual_seed(0)
