@@ -76,6 +76,8 @@ def _cube(size: float) -> Shape:
 
 def _lathe(profile: np.ndarray, normals: np.ndarray) -> Shape:
     """A profile (N, 2) of (radius, height), with its normals (N, 2), turned around Z."""
+    # A pole must be one point: rays through a ring of rounding errors would miss.
+    profile = np.where(np.abs(profile) < 1e-12, 0.0, profile)
     angle = np.linspace(0, 2 * np.pi, AROUND, endpoint=False)
     around = np.stack([np.cos(angle), np.sin(angle)], 1)
 
