@@ -118,6 +118,8 @@ def from_gf(camera: Gf.Camera, meters_per_unit: float, path: str = "") -> Camera
 def frame_stage(stage: Usd.Stage, time: float | None = None, aspect: float = 1.0) -> Camera:
     """A camera that sees the whole stage from its front, placed as `usdrecord` places its own; its path is empty.
 
+    Where usdrecord would crop a tall stage in a wide image, it is further away.
+
     Raises:
         EmptyStageError: there is nothing to frame.
     """
@@ -136,7 +138,10 @@ def frame_stage(stage: Usd.Stage, time: float | None = None, aspect: float = 1.0
     z_up = UsdGeom.GetStageUpAxis(stage) == UsdGeom.Tokens.z
     across, up, deep = (size[0], size[2], size[1]) if z_up else (size[0], size[1], size[2])
     half_view = np.radians(camera.GetFieldOfView(Gf.Camera.FOVHorizontal)) / 2
-    distance = np.hypot(across, up) / 2 / np.tan(half_view) + deep / 2
+    front = np.hypot(across, up) / 2 / np.tan(half_view)
+    # A wide image keeps the lens's height, into which a tall stage may not fit: usdrecord would crop it.
+    height = max(camera.verticalAperture, camera.horizontalAperture / _checked(aspect))
+    distance = max(front, up * camera.focalLength / height) + deep / 2
     transform = Gf.Matrix4d(1)
     if z_up:
         transform.SetRotate(Gf.Rotation(Gf.Vec3d.XAxis(), 90))
@@ -145,7 +150,7 @@ def frame_stage(stage: Usd.Stage, time: float | None = None, aspect: float = 1.0
         transform.SetTranslate(centre + Gf.Vec3d(0, 0, distance))
     camera.transform = transform
     camera.clippingRange = Gf.Range1f(float(distance) / 1000, float(distance) * 1000)
-    return from_gf(camera, UsdGeom.GetStageMetersPerUnit(stage)).fitted(_checked(aspect))
+    return from_gf(camera, UsdGeom.GetStageMetersPerUnit(stage)).fitted(aspect)
 
 
 def _checked(aspect: float) -> float:
