@@ -13,3 +13,11 @@ class TokensError(SceneError):
 
 class EncoderMismatchError(TokensError):
     """Tokens were made by another encoder than the one that is to read them."""
+
+
+class EditError(SceneError):
+    """An edit cannot be made as it was asked for."""
+
+
+class BackendError(ValueError):
+    """Weights are missing, damaged, or not what was asked for."""

@@ -40,6 +40,7 @@ class Tokens:
         crop: (x, y, h, w) of the crop in the source image, normalised to the image.
         view: (4, 4) from the asset's local space to the space of the camera that saw it.
         source: the image the crop was taken from, for people; never read back by a renderer.
+        digest: identifies what the encoder was given, so that only what changed is encoded again.
     """
 
     values: np.ndarray
@@ -51,6 +52,7 @@ class Tokens:
     crop: tuple[float, float, float, float] | None = None
     view: np.ndarray | None = None
     source: str = ""
+    digest: str = ""
 
 
 @dataclass

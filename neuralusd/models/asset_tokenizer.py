@@ -61,12 +61,17 @@ class Keep:
 
 @dataclass
 class Conditioning:
-    """`tokens` (B, T, M) for cross-attention; `mask` (B, T) bool, which of them are of present assets; `landing`
-    (B, C, latent, latent), the extra input channels, or None in the plain recipe."""
+    """What a denoiser is conditioned on.
+
+    `tokens` (B, T, M) for cross-attention; `mask` (B, T) bool, which of them are of present assets; `landing` (B, C, latent,
+    latent), the extra input channels; `base` (B, latent channels, latent, latent), the picture that landed, to which the
+    denoiser's prediction of the sample is added. The last two are None in the plain recipe.
+    """
 
     tokens: torch.Tensor
     mask: torch.Tensor
     landing: torch.Tensor | None
+    base: torch.Tensor | None
 
 
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -80,9 +85,9 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
         appearance_dim, geometry_dim: D of the encoders. grid: their cells.
         pose_dim: D' of each pose embedding. hidden_dim: width of the MLPs. cross_attention_dim: width of the result.
         log_depth: the depth of a box corner enters as its logarithm, which serves stages of every size; False is the paper's metres.
-        landing_channels: features an appearance token lands with; geometry lands with half of them. 0 is the paper's plain recipe.
-        landing_factor: see `TokenLanding`. landing_resolution: side of the grid tokens land on, a multiple of `latent_size`.
-        latent_size: side of the latent the denoiser works on.
+        attention_pool: cells of a crop's side that cross-attention sees as one; 1 is the paper's.
+        appearance_landing, geometry_landing: (channels, factor, resolution) of `TokenLanding`; None is the paper's plain recipe.
+        latent_size, latent_channels: of what the denoiser works on.
     """
 
     @register_to_config
@@ -95,10 +100,11 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
         hidden_dim: int = 512,
         cross_attention_dim: int = 256,
         log_depth: bool = True,
-        landing_channels: int = 16,
-        landing_factor: int = 4,
-        landing_resolution: int = 64,
+        attention_pool: int = 1,
+        appearance_landing: tuple[int, int, int] | None = (4, 8, 128),
+        geometry_landing: tuple[int, int, int] | None = (4, 4, 64),
         latent_size: int = 32,
+        latent_channels: int = 48,
     ) -> None:
         super().__init__()
         self.pose_2d = _mlp(4, hidden_dim, pose_dim)
@@ -107,32 +113,39 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
         self.asset = _mlp(appearance_dim + geometry_dim + 2 * pose_dim, hidden_dim, cross_attention_dim)
         # Attention needs something to look at when a scene has no asset in view.
         self.nothing = nn.Parameter(torch.zeros(1, 1, cross_attention_dim))
-        if landing_channels:
-            if landing_resolution % latent_size:
-                raise ValueError(f"`landing_resolution` {landing_resolution} must be a multiple of `latent_size` {latent_size}")
-            grid = (grid[0], grid[1])
-            self.appearance_landing = TokenLanding(
-                appearance_dim, grid, landing_factor, landing_channels, landing_resolution
-            )
-            self.geometry_landing = TokenLanding(
-                geometry_dim, grid, landing_factor, landing_channels // 2, landing_resolution
-            )
+        if appearance_landing is None or geometry_landing is None:
+            return
+        grid = (grid[0], grid[1])
+        for name, width, (channels, factor, resolution) in (
+            ("land_appearance", appearance_dim, appearance_landing),
+            ("land_geometry", geometry_dim, geometry_landing),
+        ):
+            if resolution % latent_size:
+                raise ValueError(f"`{name}` lands at {resolution}, which must be a multiple of `latent_size` {latent_size}")
+            setattr(self, name, TokenLanding(width, grid, factor, channels, resolution))
+        channels, _, resolution = appearance_landing
+        patch = (resolution // latent_size) ** 2
+        self.base = nn.Conv2d((channels + FACTS) * patch, latent_channels, 1)
+        with torch.no_grad():
+            self.base.weight.zero_()
+            self.base.bias.zero_()
+            for channel in range(min(latent_channels, channels * patch)):
+                self.base.weight[channel, channel] = 1
 
     @property
     def landing_channels(self) -> int:
         """Extra input channels of the denoiser."""
-        features = self.config.landing_channels
-        if not features:
+        shapes = (self.config.appearance_landing, self.config.geometry_landing)
+        if None in shapes:
             return 0
-        folded = (self.config.landing_resolution // self.config.latent_size) ** 2
-        return (features + features // 2 + 2 * FACTS) * folded
+        return sum((c + FACTS) * (resolution // self.config.latent_size) ** 2 for c, _, resolution in shapes)
 
     def forward(
         self, scene: SceneTensors, appearance: TokenTensors, geometry: TokenTensors, keep: Keep | None = None
     ) -> Conditioning:
         """Conditions of target scenes on tokens; `keep` drops parts of it."""
         keep = keep or Keep.all(scene)
-        batch, count, length, _ = appearance.values.shape
+        batch, count = scene.presence.shape
         keep_appearance = keep.appearance * appearance.present
         keep_geometry = keep.geometry * geometry.present
         pose_3d = scene.pose_3d
@@ -143,25 +156,31 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
         background = F.pad(self.background_pose(scene.background_pose).unsqueeze(1), (0, 0, 0, count - 1))
         embedded_3d = (embedded_3d + background) * keep.pose_3d.unsqueeze(-1)
         embedded_2d = self.pose_2d(scene.pose_2d) * (scene.has_pose_2d * keep.pose_2d).unsqueeze(-1)
-        parts = [
-            appearance.values * keep_appearance[..., None, None],
-            geometry.values * keep_geometry[..., None, None],
-            embedded_3d.unsqueeze(2).expand(-1, -1, length, -1),
-            embedded_2d.unsqueeze(2).expand(-1, -1, length, -1),
+        values = [
+            self._pooled(appearance.values * keep_appearance[..., None, None]),
+            self._pooled(geometry.values * keep_geometry[..., None, None]),
         ]
+        length = values[0].shape[2]
+        parts = [*values, *(pose.unsqueeze(2).expand(-1, -1, length, -1) for pose in (embedded_3d, embedded_2d))]
         assets = self.asset(torch.cat([part.to(embedded_2d.dtype) for part in parts], -1))
         assets = assets * (scene.presence * keep.asset)[..., None, None].to(assets.dtype)
         tokens = torch.cat([assets.flatten(1, 2), self.nothing.expand(batch, -1, -1).to(assets.dtype)], 1)
         mask = F.pad((scene.presence > 0).repeat_interleave(length, 1), (0, 1), value=True)
-        landing = None
-        if self.config.landing_channels:
-            present = scene.presence * keep.asset * keep.landing
-            landing = torch.cat(
-                [
-                    self.appearance_landing(scene, appearance, present * keep_appearance),
-                    self.geometry_landing(scene, geometry, present * keep_geometry),
-                ],
-                1,
-            )
-            landing = F.pixel_unshuffle(landing, self.config.landing_resolution // self.config.latent_size)
-        return Conditioning(tokens, mask, landing)
+        if not self.landing_channels:
+            return Conditioning(tokens, mask, None, None)
+        present = scene.presence * keep.asset * keep.landing
+        landed = []
+        for landing, of in ((self.land_appearance, appearance), (self.land_geometry, geometry)):
+            kept = keep_appearance if of is appearance else keep_geometry
+            picture = landing(scene, of, present * kept)
+            landed.append(F.pixel_unshuffle(picture, landing.resolution // self.config.latent_size))
+        return Conditioning(tokens, mask, torch.cat(landed, 1), self.base(landed[0]))
+
+    def _pooled(self, values: torch.Tensor) -> torch.Tensor:
+        """(B, N, K, D) with the mean of each `attention_pool` squared cells in place of them."""
+        pool = self.config.attention_pool
+        if pool == 1:
+            return values
+        rows, columns = self.config.grid
+        cells = values.unflatten(2, (rows // pool, pool, columns // pool, pool))
+        return cells.mean((3, 5)).flatten(2, 3)

@@ -13,32 +13,30 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 
-class _Residual(nn.Module):
-    """Two normalised convolutions beside a skip."""
+class _Mixer(nn.Module):
+    """Depthwise convolution between cells and an MLP within them, beside a skip; starts as the identity."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        groups = min(16, channels // 4)
-        self.body = nn.Sequential(
-            nn.GroupNorm(groups, channels),
-            nn.SiLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-            nn.GroupNorm(groups, channels),
-            nn.SiLU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
-        )
+        self.between = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
+        self.norm = nn.GroupNorm(1, channels)
+        self.within = nn.Sequential(nn.Conv2d(channels, 2 * channels, 1), nn.GELU(), nn.Conv2d(2 * channels, channels, 1))
+        nn.init.zeros_(self.within[2].weight)
+        nn.init.zeros_(self.within[2].bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.body(x)
+        return x + self.within(self.norm(self.between(x)))
 
 
-class ConvCropEncoder(ModelMixin, ConfigMixin):
-    """`mini`'s encoder: a small convolutional network that is trained with the denoiser.
+class PatchCropEncoder(ModelMixin, ConfigMixin):
+    """`mini`'s encoder: a patch embedding and a few mixing layers, trained with the denoiser.
+
+    The embedding starts as the patch's own pixels, so that from the first step on a token can say all its cell shows.
 
     Args:
         in_channels: 4 for appearance crops (colour and mask), 2 for geometry crops (depth and mask).
         crop_size: S, pixels. patch_size: pixels of a token's side; the grid is S / patch_size squared.
-        channels: width at half and at full depth of the network. token_dim: D.
+        layers: mixing layers. token_dim: D.
         identifier, revision: what the tokens record as their encoder.
     """
 
@@ -48,22 +46,22 @@ class ConvCropEncoder(ModelMixin, ConfigMixin):
         in_channels: int = 4,
         crop_size: int = 128,
         patch_size: int = 8,
-        channels: tuple[int, int] = (64, 128),
-        layers: int = 2,
-        token_dim: int = 128,
+        layers: int = 1,
+        token_dim: int = 192,
         identifier: str = "neuralusd/mini",
         revision: str = "untrained",
     ) -> None:
         super().__init__()
-        if crop_size % patch_size or patch_size % 2:
-            raise ValueError(f"`crop_size` {crop_size} must be a multiple of `patch_size` {patch_size}, which must be even")
-        first, second = channels
-        self.stem = nn.Conv2d(in_channels, first, patch_size // 2, stride=patch_size // 2)
-        self.fine = nn.Sequential(*[_Residual(first) for _ in range(layers)])
-        self.down = nn.Conv2d(first, second, 2, stride=2)
-        self.coarse = nn.Sequential(*[_Residual(second) for _ in range(layers)])
-        self.position = nn.Parameter(torch.zeros(1, second, *self.grid))
-        self.out = nn.Sequential(nn.GroupNorm(min(16, second // 4), second), nn.SiLU(), nn.Conv2d(second, token_dim, 1))
+        if crop_size % patch_size:
+            raise ValueError(f"`crop_size` {crop_size} must be a multiple of `patch_size` {patch_size}")
+        self.embed = nn.Conv2d(in_channels, token_dim, patch_size, stride=patch_size)
+        pixels = torch.eye(in_channels * patch_size**2)[:token_dim].view(-1, in_channels, patch_size, patch_size)
+        with torch.no_grad():
+            self.embed.weight.mul_(0.1)
+            self.embed.weight[: len(pixels)] += pixels
+            self.embed.bias.zero_()
+        self.position = nn.Parameter(torch.zeros(1, token_dim, *self.grid))
+        self.mix = nn.Sequential(*[_Mixer(token_dim) for _ in range(layers)])
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -80,8 +78,7 @@ class ConvCropEncoder(ModelMixin, ConfigMixin):
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
         """Crops (M, C, S, S) to tokens (M, K, D)."""
-        x = self.down(self.fine(self.stem(crops))) + self.position
-        return self.out(self.coarse(x)).flatten(2).transpose(1, 2)
+        return self.mix(self.embed(crops) + self.position).flatten(2).transpose(1, 2)
 
 
 class DinoCropEncoder(ModelMixin, ConfigMixin):

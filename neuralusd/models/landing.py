@@ -9,10 +9,9 @@ network has to refine and to complete. The paper has no such channels; without t
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from .tensors import SceneTensors, TokenTensors
+from .tensors import CameraTensors, SceneTensors, TokenTensors
 
 # Channels that accompany the features: landed, background, filled from the coarse grid, relative log depth.
 FACTS = 4
@@ -45,28 +44,29 @@ def surface_points(points: torch.Tensor, grid: tuple[int, int], factor: int) -> 
     return fine.reshape(len(points), -1, 3)
 
 
-def nearest_in_front(places: torch.Tensor, valid: torch.Tensor, resolution: int) -> torch.Tensor:
-    """Which point each cell of the target sees.
+def nearest_in_front(places: torch.Tensor, image: torch.Tensor, images: int, resolution: int) -> torch.Tensor:
+    """Which point each cell of each target image sees.
 
     Args:
-        places: (B, P, 3) of normalised h, normalised w, depth. valid: (B, P) bool.
+        places: (P, 3) of normalised h, normalised w, depth in front of the camera; NaN where unknown.
+        image: (P,) int64, the image each point lands in. images: how many there are.
 
     Returns:
-        (B, resolution * resolution) int64 index into P, -1 where no point lands.
+        (images, resolution * resolution) int64 index into P, -1 where no point lands.
     """
-    batch, count = valid.shape
-    inside = valid & (places[..., :2] >= 0).all(-1) & (places[..., :2] < 1).all(-1) & (places[..., 2] > 0)
-    row_column = (places[..., :2].nan_to_num(0.0).clamp(0, 1) * resolution).long().clamp_max(resolution - 1)
-    spare = resolution * resolution
-    cell = torch.where(inside, row_column[..., 0] * resolution + row_column[..., 1], spare)
-    depth = torch.where(inside, places[..., 2], torch.inf)
-    front = torch.full((batch, spare + 1), torch.inf, device=places.device, dtype=places.dtype)
-    front = front.scatter_reduce(1, cell, depth, "amin")
-    order = torch.arange(count, device=places.device).expand(batch, -1)
-    candidate = torch.where(inside & (depth <= front.gather(1, cell)), order, count)
-    seen = torch.full((batch, spare + 1), count, device=places.device).scatter_reduce(1, cell, candidate, "amin")
-    seen = seen[:, :spare]
-    return torch.where(seen == count, -1, seen)
+    hw, depth = places[:, :2], places[:, 2]
+    inside = ((hw >= 0) & (hw < 1)).all(-1) & (depth > 0)
+    landing = inside.nonzero()[:, 0]
+    row_column = (hw[landing] * resolution).long()
+    area = resolution * resolution
+    cell = image[landing] * area + row_column[:, 0] * resolution + row_column[:, 1]
+    depth = depth[landing]
+    front = torch.full((images * area,), torch.inf, device=places.device, dtype=places.dtype)
+    front = front.scatter_reduce(0, cell, depth, "amin")
+    first = depth <= front[cell]
+    seen = torch.full((images * area,), len(places), device=places.device)
+    seen = seen.scatter_reduce(0, cell[first], landing[first], "amin")
+    return torch.where(seen == len(places), -1, seen).view(images, area)
 
 
 class TokenLanding(nn.Module):
@@ -80,44 +80,61 @@ class TokenLanding(nn.Module):
     def __init__(self, token_dim: int, grid: tuple[int, int], factor: int, channels: int, resolution: int) -> None:
         super().__init__()
         self.grid, self.factor, self.channels, self.resolution = grid, factor, channels, resolution
-        self.unfold = nn.Sequential(
-            nn.Linear(token_dim, 2 * token_dim), nn.SiLU(), nn.Linear(2 * token_dim, channels * factor * factor)
-        )
+        self.unfold = nn.Linear(token_dim, factor * factor * channels)
+        # As the encoder's tokens start as pixels, so what lands starts as them.
+        cells = factor * factor
+        shared = min(channels, token_dim // cells)
+        with torch.no_grad():
+            self.unfold.weight.mul_(0.1)
+            self.unfold.bias.zero_()
+            for channel in range(shared):
+                for cell in range(cells):
+                    self.unfold.weight[cell * channels + channel, channel * cells + cell] += 1
 
     def forward(self, scene: SceneTensors, tokens: TokenTensors, keep: torch.Tensor) -> torch.Tensor:
         """(B, channels + FACTS, resolution, resolution); `keep` (B, N) is 0 for assets whose tokens must not land."""
-        batch, count = keep.shape
+        images, side = len(keep), self.resolution
+        image, slot = (keep > 0).nonzero(as_tuple=True)
+        if not len(image):
+            return keep.new_zeros(images, self.channels + FACTS, side, side)
         with torch.no_grad(), torch.autocast(keep.device.type, enabled=False):
-            places = self._places(scene, tokens)
-            valid = torch.isfinite(places).all(-1) & (keep > 0).repeat_interleave(places.shape[1] // count, 1)
-            fine = nearest_in_front(places, valid, self.resolution)
-            coarse = nearest_in_front(places, valid, self.resolution // 2).view(batch, 1, self.resolution // 2, -1)
-            coarse = F.interpolate(coarse.float(), scale_factor=2).long().flatten(1)
+            places = self._places(scene, tokens, image, slot)
+            per_asset = places.shape[1]
+            places = places.flatten(0, 1)
+            of_image = image.repeat_interleave(per_asset)
+            fine = nearest_in_front(places, of_image, images, side)
+            coarse = nearest_in_front(places, of_image, images, side // 2).view(images, side // 2, 1, side // 2, 1)
+            coarse = coarse.expand(-1, -1, 2, -1, 2).reshape(images, -1)
             filled = (fine < 0) & (coarse >= 0)
             winner = torch.where(filled, coarse, fine)
             landed = winner >= 0
             index = winner.clamp_min(0)
-            depth = places[..., 2].gather(1, index).clamp_min(1e-6).log()
-            mean = (depth * landed).sum(1, keepdim=True) / landed.sum(1, keepdim=True).clamp_min(1)
-            background = index < places.shape[1] // count
+            depth = torch.where(landed, places[:, 2][index], 1.0).log()
+            mean = depth.sum(1, keepdim=True) / landed.sum(1, keepdim=True).clamp_min(1)
+            background = (slot == 0)[index // per_asset]
             facts = torch.stack([landed, landed & background, filled, (depth - mean) * landed], -1)
-        features = self.unfold(tokens.values.flatten(0, 1))
+        features = self.unfold(tokens.values[image, slot])
         rows, columns = self.grid
-        features = features.view(batch, count, rows, columns, self.factor, self.factor, self.channels)
-        features = features.transpose(3, 4).reshape(batch, -1, self.channels)
-        features = features.gather(1, index.unsqueeze(-1).expand(-1, -1, self.channels)) * landed.unsqueeze(-1)
+        features = features.view(-1, rows, columns, self.factor, self.factor, self.channels)
+        features = features.transpose(2, 3).reshape(-1, self.channels)
+        features = features[index] * landed.unsqueeze(-1)
         joined = torch.cat([features, facts.to(features.dtype)], -1)
-        return joined.transpose(1, 2).unflatten(2, (self.resolution, self.resolution))
+        return joined.transpose(1, 2).unflatten(2, (side, side))
 
-    def _places(self, scene: SceneTensors, tokens: TokenTensors) -> torch.Tensor:
-        """(B, N * fine cells, 3): where the tokens' points are in the target image."""
-        batch, count = tokens.present.shape
-        points = surface_points(tokens.points.flatten(0, 1).float(), self.grid, self.factor).unflatten(0, (batch, count))
-        low, high = scene.extent[..., 0, None, :], scene.extent[..., 1, None, :]
-        from_low, from_high = tokens.extent[..., 0, None, :], tokens.extent[..., 1, None, :]
+    def _places(
+        self, scene: SceneTensors, tokens: TokenTensors, image: torch.Tensor, slot: torch.Tensor
+    ) -> torch.Tensor:
+        """(M, fine cells, 3): where the tokens' points of M assets are in their target images."""
+        points = surface_points(tokens.points[image, slot].float(), self.grid, self.factor)
+        target, source = scene.extent[image, slot], tokens.extent[image, slot]
+        (low, high), (from_low, from_high) = target[:, None].unbind(2), source[:, None].unbind(2)
         # Tokens of another asset keep their place relative to the box; an asset's own tokens keep it exactly.
         moved = low + (points - from_low) / (from_high - from_low).clamp_min(1e-9) * (high - low)
-        own = torch.isclose(tokens.extent, scene.extent, rtol=1e-4, atol=1e-7).all(-1).all(-1)
-        points = torch.where(own[..., None, None], points, moved)
-        world = points @ scene.local_to_world[..., :3, :3] + scene.local_to_world[..., 3, None, :3]
-        return scene.camera.project(world.flatten(1, 2))
+        own = torch.isclose(source, target, rtol=1e-4, atol=1e-7).flatten(1).all(-1)
+        points = torch.where(own[:, None, None], points, moved)
+        local_to_world = scene.local_to_world[image, slot]
+        world = points @ local_to_world[:, :3, :3] + local_to_world[:, None, 3, :3]
+        camera = CameraTensors(
+            scene.camera.world_to_camera[image], scene.camera.intrinsics[image], scene.camera.orthographic[image]
+        )
+        return camera.project(world)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,9 +18,10 @@ from diffusers.utils.torch_utils import randn_tensor
 from ..errors import EncoderMismatchError, TokensError
 from ..models.asset_tokenizer import AssetTokenizer, Conditioning, Keep
 from ..models.crops import crop_assets, token_points
-from ..models.encoders import ConvCropEncoder, DinoCropEncoder
+from ..models.encoders import PatchCropEncoder, DinoCropEncoder
+from ..models.patches import PatchAutoencoder
 from ..models.tensors import SceneTensors, TokenTensors, scene_tensors, slots, token_tensors
-from ..scene import APPEARANCE, GEOMETRY, Passes, Scene, Tokens
+from ..scene import APPEARANCE, GEOMETRY, Asset, Camera, Passes, Scene, Tokens
 from .compositing import composite, feather
 
 MODALITIES = (APPEARANCE, GEOMETRY)
@@ -30,6 +32,15 @@ class NeuralUSDPipelineOutput(BaseOutput):
     """`images`: a list of PIL images, or (B, H, W, 3) float32 sRGB in 0..1 with `output_type="np"`."""
 
     images: list[PIL.Image.Image] | np.ndarray
+
+
+@dataclass
+class Encoding:
+    """`tokens`: path to modality to `Tokens`, of the assets encoded anew. `unchanged`, `unseen`: paths of the others."""
+
+    tokens: dict[str, dict[str, Tokens]]
+    unchanged: list[str]
+    unseen: list[str]
 
 
 class NeuralUSDPipeline(DiffusionPipeline):
@@ -53,12 +64,12 @@ class NeuralUSDPipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        vae: AutoencoderKL,
+        vae: AutoencoderKL | PatchAutoencoder,
         unet: UNet2DConditionModel,
         scheduler: Any,
         asset_tokenizer: AssetTokenizer,
-        appearance_encoder: ConvCropEncoder | DinoCropEncoder,
-        geometry_encoder: ConvCropEncoder | DinoCropEncoder,
+        appearance_encoder: PatchCropEncoder | DinoCropEncoder,
+        geometry_encoder: PatchCropEncoder | DinoCropEncoder,
         sample_size: int = 128,
         normalize_depth: bool = True,
         guidance_scale: float = 3.0,
@@ -90,11 +101,13 @@ class NeuralUSDPipeline(DiffusionPipeline):
                 f"the encoders' grids differ, {appearance_encoder.grid} and {geometry_encoder.grid}; channel-wise "
                 "concatenation needs as many appearance as geometry tokens"
             )
-        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.vae_scale_factor = (
+            vae.scale_factor if isinstance(vae, PatchAutoencoder) else 2 ** (len(vae.config.block_out_channels) - 1)
+        )
 
     # -- encode ---------------------------------------------------------------------------------------------------
 
-    def encoder(self, modality: str) -> ConvCropEncoder | DinoCropEncoder:
+    def encoder(self, modality: str) -> PatchCropEncoder | DinoCropEncoder:
         """The encoder of "appearance" or "geometry"."""
         return self.appearance_encoder if modality == APPEARANCE else self.geometry_encoder
 
@@ -106,16 +119,18 @@ class NeuralUSDPipeline(DiffusionPipeline):
         *,
         assets: Sequence[str] | None = None,
         source: str = "",
-    ) -> dict[str, dict[str, Tokens]]:
+        known: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> Encoding:
         """Tokens of what a picture shows of a scene (section 3.3.1).
 
         Args:
             scene: the assets and the camera the picture was taken with.
             passes: the picture (`color`), who is seen where (`ids`, index into `scene.assets`) and at which `depth`.
             assets: paths of the assets to encode; None encodes all. source: recorded in the tokens.
+            known: path to modality to the `digest` of tokens there are; an asset whose digests still hold is left alone.
 
-        Returns:
-            path to modality to `Tokens`, for the assets that are seen. An asset without a pixel is left out.
+        Raises:
+            TokensError: there is no picture.
         """
         if passes.color is None:
             raise TokensError(f"{source or scene.source}: there is no picture to encode; `passes.color` is None")
@@ -124,39 +139,74 @@ class NeuralUSDPipeline(DiffusionPipeline):
         masks = np.zeros((len(slots(scene)), *passes.ids.shape), np.float32)
         for slot, asset in entries:
             masks[slot] = passes.ids == scene.assets.index(asset)
-        # What belongs to no asset belongs to the background; only the sky of an empty stage has no depth.
+        # What belongs to no asset belongs to the background.
         masks[0] = 1 - masks[1:].sum(0)
         tensors = scene_tensors([scene]).to(device)
-        color = torch.from_numpy(np.ascontiguousarray(passes.color)).permute(2, 0, 1)[None].to(device)
+        color = torch.from_numpy(np.ascontiguousarray(passes.color)).permute(2, 0, 1)[None].float().to(device)
         depth = torch.from_numpy(np.ascontiguousarray(passes.depth, dtype=np.float32))[None].to(device)
         mask = torch.from_numpy(masks)[None].to(device)
-        encoded: dict[str, dict[str, Tokens]] = {}
+        views = {}
         for modality in MODALITIES:
             encoder = self.encoder(modality)
-            crops = crop_assets(
-                color.float(), depth, mask, encoder.crop_size, normalize_depth=self.config.normalize_depth
-            )
-            points = token_points(depth, mask, crops.boxes, encoder.grid, tensors.camera, tensors.local_to_world)[0]
-            pixels = crops.appearance if modality == APPEARANCE else crops.geometry
-            for slot, asset in entries:
-                wanted = assets is None or asset.path in assets
-                if not wanted or not crops.present[0, slot]:
-                    continue
-                values = encoder(pixels[0, slot : slot + 1].to(encoder.dtype))[0]
-                place = points[slot].cpu().numpy()
-                x, y, h, w = crops.boxes[0, slot].tolist()
-                encoded.setdefault(asset.path, {})[modality] = Tokens(
-                    values=values.to(torch.float16).cpu().numpy(),
-                    encoder=encoder.config.identifier,
-                    revision=encoder.config.revision,
-                    grid=encoder.grid,
-                    points=place if np.isfinite(place).any() else None,
-                    extent=None if asset.extent is None else np.asarray(asset.extent, np.float32),
-                    crop=(x, y, h, w),
-                    view=asset.local_to_world @ scene.camera.world_to_camera,
-                    source=source,
+            crops = crop_assets(color, depth, mask, encoder.crop_size, normalize_depth=self.config.normalize_depth)
+            points = token_points(depth, mask, crops.boxes, encoder.grid, tensors.camera, tensors.local_to_world)
+            views[modality] = crops, points
+        result = Encoding({}, [], [])
+        for slot, asset in entries:
+            if assets is not None and asset.path not in assets:
+                continue
+            if not views[APPEARANCE][0].present[0, slot]:
+                result.unseen.append(asset.path)
+                continue
+            tokens = {}
+            for modality, (crops, points) in views.items():
+                pixels = (crops.appearance if modality == APPEARANCE else crops.geometry)[:, slot]
+                tokens[modality] = self._tokens(
+                    modality, asset, scene.camera, pixels, points[0, slot], crops.boxes[0, slot], source
                 )
-        return encoded
+            if {name: made.digest for name, made in tokens.items()} == dict((known or {}).get(asset.path, {})):
+                result.unchanged.append(asset.path)
+                continue
+            for modality, made in tokens.items():
+                crops = views[modality][0]
+                pixels = (crops.appearance if modality == APPEARANCE else crops.geometry)[:, slot]
+                encoder = self.encoder(modality)
+                made.values = encoder(pixels.to(encoder.dtype))[0].to(torch.float16).cpu().numpy()
+            result.tokens[asset.path] = tokens
+        return result
+
+    def _tokens(
+        self,
+        modality: str,
+        asset: Asset,
+        camera: Camera,
+        pixels: torch.Tensor,
+        points: torch.Tensor,
+        box: torch.Tensor,
+        source: str,
+    ) -> Tokens:
+        """All of an asset's tokens but their values, and the digest of what the values depend on."""
+        encoder = self.encoder(modality)
+        place = points.cpu().numpy()
+        x, y, h, w = box.tolist()
+        view = asset.local_to_world @ camera.world_to_camera
+        digest = hashlib.sha256(f"{encoder.config.identifier} {encoder.config.revision}".encode())
+        # Eight bits of colour or depth: rounding noise between machines must not look like a change.
+        digest.update((pixels * 127).round().to(torch.int8).cpu().numpy().tobytes())
+        digest.update(np.round(np.nan_to_num(place), 4).astype(np.float32).tobytes())
+        digest.update(np.round(view, 5).tobytes())
+        return Tokens(
+            values=np.zeros((0, 0), np.float16),
+            encoder=encoder.config.identifier,
+            revision=encoder.config.revision,
+            grid=encoder.grid,
+            points=place if np.isfinite(place).any() else None,
+            extent=None if asset.extent is None else np.asarray(asset.extent, np.float32),
+            crop=(x, y, h, w),
+            view=view,
+            source=source,
+            digest=digest.hexdigest()[:16],
+        )
 
     # -- render ---------------------------------------------------------------------------------------------------
 
@@ -314,6 +364,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
             encoder_attention_mask=conditions.mask,
             return_dict=False,
         )[0].float()
+        prediction = add_base(prediction, conditions, self.scheduler)
         parts = prediction.chunk(len(weights))
         return torch.stack([weight * part for weight, part in zip(weights, parts, strict=True)]).sum(0)
 
@@ -343,6 +394,13 @@ class NeuralUSDPipeline(DiffusionPipeline):
             torch.from_numpy(footprint.astype(np.float32))[None, None], self.vae_scale_factor
         )
         return self.encode_image(image[None]), (hole > 0).to(device)
+
+
+def add_base(prediction: torch.Tensor, conditions: Conditioning, scheduler: Any) -> torch.Tensor:
+    """A denoiser that predicts the sample predicts what to add to the picture that landed."""
+    if conditions.base is None or scheduler.config.prediction_type != "sample":
+        return prediction
+    return prediction + conditions.base.to(prediction.dtype)
 
 
 def _area(grid: tuple[int, int]) -> int:

@@ -1,32 +1,44 @@
 """Everything of neuralusd that touches `pxr`: a `Scene` from a stage, and back."""
 
 from .cameras import find_camera, find_cameras, frame_stage, read_camera
+from .create import create_stage
 from .discover import discover_assets
 from .edit import editable_prim, ensure_background, write_tokens
+from .edits import donor_prim, move, replace_background, rotate, scale, set_presence, take_tokens
 from .geometry import Piece, gather_meshes
 from .open import composition_problems, open_stage
 from .passes import render_passes
 from .pose import write_pose
 from .read import read
+from .settings import render_settings
 from .sidecar import save, sidecar, sidecar_path
 
 __all__ = [
     "Piece",
     "composition_problems",
+    "create_stage",
     "discover_assets",
+    "donor_prim",
     "editable_prim",
     "ensure_background",
     "find_camera",
     "find_cameras",
     "frame_stage",
     "gather_meshes",
+    "move",
     "open_stage",
     "read",
     "read_camera",
     "render_passes",
+    "render_settings",
+    "replace_background",
+    "rotate",
     "save",
+    "scale",
+    "set_presence",
     "sidecar",
     "sidecar_path",
+    "take_tokens",
     "write_pose",
     "write_tokens",
 ]

@@ -12,6 +12,7 @@ from ..scene import BACKGROUND, Asset, Scene, Tokens
 from ..schema import NeuralAssetAPI, NeuralTokensAPI
 from ..schema.base import to_usd
 from .errors import SceneError, StageWarning, TokensError
+from .tokens import DIGEST_KEY
 from .walk import time_code
 
 
@@ -127,6 +128,7 @@ def _write_set(prim: Usd.Prim, modality: str, tokens: Tokens, time: float | None
     api.CreateEncoderAttr(tokens.encoder)
     api.CreateRevisionAttr(tokens.revision)
     api.CreateValuesAttr().Set(to_usd(halves, "half[]"), code)
+    api.GetValuesAttr().SetCustomDataByKey(DIGEST_KEY, tokens.digest)
     optional = [
         (api.GetPointsAttr(), api.CreatePointsAttr, tokens.points, "point3f[]"),
         (api.GetExtentAttr(), api.CreateExtentAttr, tokens.extent, "float3[]"),

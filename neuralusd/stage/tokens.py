@@ -12,6 +12,9 @@ from ..schema import NeuralTokensAPI
 from .errors import TokensError
 from .walk import time_code
 
+# Custom data of the values: what they were made from, see `Tokens.digest`.
+DIGEST_KEY = "neuralusd:digest"
+
 
 def read_tokens(prim: Usd.Prim, time: float | None = None) -> dict[str, Tokens]:
     """Modality to tokens of a prim; a set that names another prim by `from` is that prim's set.
@@ -69,4 +72,5 @@ def _read_set(api: NeuralTokensAPI, time: float | None) -> Tokens | None:
         crop=(crop[0], crop[1], crop[2], crop[3]) if crop is not None else None,
         view=np.array(view) if view is not None else None,
         source=source.path if isinstance(source, Sdf.AssetPath) else "",
+        digest=api.GetValuesAttr().GetCustomDataByKey(DIGEST_KEY) or "",
     )

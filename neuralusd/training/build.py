@@ -11,29 +11,31 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 from ..models.asset_tokenizer import AssetTokenizer, Conditioning, Keep
 from ..models.crops import crop_assets, token_points
-from ..models.encoders import ConvCropEncoder
+from ..models.encoders import DinoCropEncoder, PatchCropEncoder
+from ..models.patches import PatchAutoencoder
 from ..models.tensors import TokenTensors
 from ..pipelines.render import NeuralUSDPipeline
 from .config import RenderTrainingConfig
 from .pairs import Pairs, Sources
 
 
-def build_pipeline(config: RenderTrainingConfig, vae: AutoencoderKL | None = None) -> NeuralUSDPipeline:
-    """An untrained pipeline; `vae` is one that is trained already."""
-    encoders = {
-        name: ConvCropEncoder(
-            in_channels=channels, crop_size=config.resolution, identifier=f"neuralusd/mini-{name}", **config.encoder
-        )
-        for name, channels in (("appearance", 4), ("geometry", 2))
-    }
-    vae = vae or AutoencoderKL(sample_size=config.resolution, **config.vae)
-    latent_size = config.resolution // 2 ** (len(vae.config.block_out_channels) - 1)
+def build_pipeline(config: RenderTrainingConfig) -> NeuralUSDPipeline:
+    """An untrained pipeline of a configuration."""
+    if isinstance(config.vae, str):
+        vae: AutoencoderKL | PatchAutoencoder = PatchAutoencoder()
+        latent_size = config.resolution // vae.scale_factor
+    else:
+        vae = AutoencoderKL(sample_size=config.resolution, **config.vae)
+        latent_size = config.resolution // 2 ** (len(vae.config.block_out_channels) - 1)
+    appearance = _encoder(config, "appearance")
+    geometry = _encoder(config, "geometry")
     tokenizer = AssetTokenizer(
-        appearance_dim=encoders["appearance"].token_dim,
-        geometry_dim=encoders["geometry"].token_dim,
-        grid=encoders["appearance"].grid,
+        appearance_dim=appearance.token_dim,
+        geometry_dim=geometry.token_dim,
+        grid=appearance.grid,
         latent_size=latent_size,
-        **{"landing_resolution": 2 * latent_size, **config.asset_tokenizer},
+        latent_channels=vae.config.latent_channels,
+        **config.asset_tokenizer,
     )
     channels = vae.config.latent_channels
     unet = UNet2DConditionModel(
@@ -48,13 +50,23 @@ def build_pipeline(config: RenderTrainingConfig, vae: AutoencoderKL | None = Non
         unet=unet,
         scheduler=DDIMScheduler(**config.scheduler),
         asset_tokenizer=tokenizer,
-        appearance_encoder=encoders["appearance"],
-        geometry_encoder=encoders["geometry"],
+        appearance_encoder=appearance,
+        geometry_encoder=geometry,
         sample_size=config.resolution,
         normalize_depth=config.normalize_depth,
         guidance_scale=config.guidance_scale,
         num_inference_steps=config.num_inference_steps,
     )
+
+
+def _encoder(config: RenderTrainingConfig, modality: str) -> PatchCropEncoder | DinoCropEncoder:
+    channels = 4 if modality == "appearance" else 2
+    if "dino" in config.encoder:
+        return DinoCropEncoder(in_channels=channels, **config.encoder)
+    settings = {**config.encoder, "crop_size": config.resolution, "identifier": f"neuralusd/mini-{modality}"}
+    if modality == "geometry" and config.geometry_dim:
+        settings["token_dim"] = config.geometry_dim
+    return PatchCropEncoder(in_channels=channels, **settings)
 
 
 def encode_sources(encoder: Any, source: Sources, extent: torch.Tensor, modality: str, config: RenderTrainingConfig) -> TokenTensors:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -11,69 +11,42 @@ class RenderTrainingConfig:
     """How `render`'s model is built and trained (Neural USD, section 3.6 and appendix C).
 
     Attributes:
-        vae, unet, asset_tokenizer, encoder: configurations of the modules; `encoder` serves both modalities.
+        vae: "patches", or an AutoencoderKL's configuration. unet, asset_tokenizer: configurations of these modules.
+        encoder: configuration of `PatchCropEncoder`, or of `DinoCropEncoder` where it has the key `dino`; the geometry
+            encoder is of the same kind, with `geometry_dim` tokens where that is given.
         scheduler: configuration of the diffusion process (DDIM).
-        resolution: pixels. batch_size: pairs an optimizer step, over all processes and accumulation.
-        steps: optimizer steps. vae_steps: steps of the autoencoder before it; 0 for a pretrained one.
+        resolution: pixels. batch_size: pairs an optimizer step, over all processes and accumulation. steps: optimizer steps.
         lr, encoder_lr: of the denoiser and tokenizer, and of the encoders. warmup_steps, then linear decay to 0.
         max_grad_norm: gradient clip. ema_decay: of the weights that are saved.
         modality_dropout, pose_dropout, all_dropout, landing_dropout: see `Keep.sample`.
         foreground_weight: how much more the loss counts where an object is. 0 is the paper's loss.
+        timestep_exponent: times are drawn as u ** exponent of the schedule; 1 is uniform, less prefers noise.
         same_frame: probability that source and target are one frame, so that an unedited scene reconstructs.
         paired: False trains on single images, the ablation of section 3.6.
-        normalize_depth, mask_background: the ablations of sections 3.3.1 and 3.4.
+        normalize_depth, mask_background: False are the ablations of sections 3.3.1 and 3.4.
         guidance_scale, num_inference_steps: what the saved pipeline takes by default.
     """
 
-    vae: dict[str, Any] = field(
-        default_factory=lambda: {
-            "block_out_channels": (48, 96, 96),
-            "down_block_types": ("DownEncoderBlock2D",) * 3,
-            "up_block_types": ("UpDecoderBlock2D",) * 3,
-            "layers_per_block": 1,
-            "latent_channels": 8,
-            "norm_num_groups": 16,
-            "mid_block_add_attention": False,
-        }
-    )
-    unet: dict[str, Any] = field(
-        default_factory=lambda: {
-            "block_out_channels": (128, 160, 160),
-            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-            "layers_per_block": 1,
-            "attention_head_dim": 32,
-            "norm_num_groups": 32,
-        }
-    )
-    asset_tokenizer: dict[str, Any] = field(default_factory=lambda: {"cross_attention_dim": 192, "hidden_dim": 384})
-    encoder: dict[str, Any] = field(default_factory=lambda: {"channels": (64, 128), "token_dim": 96, "layers": 2})
-    scheduler: dict[str, Any] = field(
-        default_factory=lambda: {
-            "beta_schedule": "scaled_linear",
-            "beta_start": 0.00085,
-            "beta_end": 0.012,
-            "prediction_type": "v_prediction",
-            "rescale_betas_zero_snr": True,
-            "timestep_spacing": "trailing",
-            "clip_sample": False,
-            "set_alpha_to_one": True,
-        }
-    )
+    unet: dict[str, Any]
+    asset_tokenizer: dict[str, Any]
+    encoder: dict[str, Any]
+    scheduler: dict[str, Any]
+    vae: dict[str, Any] | str = "patches"
+    geometry_dim: int | None = None
     resolution: int = 128
-    batch_size: int = 192
-    steps: int = 20000
-    vae_steps: int = 6000
-    lr: float = 4e-4
-    encoder_lr: float = 4e-4
-    warmup_steps: int = 500
+    batch_size: int = 32
+    steps: int = 3000
+    lr: float = 1e-3
+    encoder_lr: float = 1e-3
+    warmup_steps: int = 100
     max_grad_norm: float = 1.0
-    ema_decay: float = 0.999
+    ema_decay: float = 0.995
     modality_dropout: float = 0.25
     pose_dropout: float = 0.25
     all_dropout: float = 0.1
     landing_dropout: float = 0.05
     foreground_weight: float = 1.0
+    timestep_exponent: float = 0.5
     same_frame: float = 0.15
     paired: bool = True
     normalize_depth: bool = True
@@ -85,10 +58,88 @@ class RenderTrainingConfig:
         return asdict(self)
 
 
-MINI = RenderTrainingConfig()
+# A denoiser that sees pixels must be asked for pixels: with as many channels as a patch has, noise is hard to predict.
+_MINI_SCHEDULER = {
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "prediction_type": "sample",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+    "clip_sample": False,
+}
+
+MINI = RenderTrainingConfig(
+    unet={
+        "block_out_channels": (96, 128, 192),
+        "down_block_types": ("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        "layers_per_block": 1,
+        "attention_head_dim": 6,  # diffusers' name for the number of heads
+        "norm_num_groups": 32,
+    },
+    asset_tokenizer={"cross_attention_dim": 192, "hidden_dim": 256, "pose_dim": 64, "attention_pool": 2},
+    encoder={"token_dim": 192},
+    geometry_dim=64,
+    scheduler=_MINI_SCHEDULER,
+)
+
+# Stable Diffusion 2.1 with DINO ViT-B/8, by appendix C. Pretrained weights are loaded over this.
+SD21 = RenderTrainingConfig(
+    vae={
+        "block_out_channels": (128, 256, 512, 512),
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "layers_per_block": 2,
+        "latent_channels": 4,
+        "scaling_factor": 0.18215,
+    },
+    unet={
+        "block_out_channels": (320, 640, 1280, 1280),
+        "attention_head_dim": (5, 10, 20, 20),
+        "use_linear_projection": True,
+    },
+    asset_tokenizer={
+        "cross_attention_dim": 1024,
+        "hidden_dim": 1024,
+        "pose_dim": 1024,
+        "log_depth": False,
+        "appearance_landing": None,
+        "geometry_landing": None,
+    },
+    encoder={
+        "dino": {"model_type": "vit", "patch_size": 8, "hidden_size": 768, "image_size": 224},
+        "crop_size": 224,
+    },
+    scheduler={
+        "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "prediction_type": "v_prediction",
+        "clip_sample": False,
+        "steps_offset": 1,
+        "set_alpha_to_one": False,
+    },
+    resolution=256,
+    batch_size=512,
+    steps=50000,
+    lr=1e-4,
+    encoder_lr=5e-4,
+    warmup_steps=2000,
+    ema_decay=0.9999,
+    landing_dropout=0.0,
+    foreground_weight=0.0,
+    timestep_exponent=1.0,
+    same_frame=0.0,
+)
+
 CONFIGS: dict[str, RenderTrainingConfig] = {
     "mini": MINI,
     "mini-plain": replace(
-        MINI, asset_tokenizer={**MINI.asset_tokenizer, "landing_channels": 0}, landing_dropout=0.0, foreground_weight=0.0
+        MINI,
+        asset_tokenizer={**MINI.asset_tokenizer, "appearance_landing": None, "geometry_landing": None},
+        landing_dropout=0.0,
+        foreground_weight=0.0,
     ),
+    "sd21": SD21,
 }

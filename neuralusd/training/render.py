@@ -12,14 +12,12 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from diffusers import AutoencoderKL
 from diffusers.training_utils import EMAModel
 from tqdm import tqdm
 
 from ..datasets.packed import PackedWorld
 from ..models.asset_tokenizer import Keep
-from ..pipelines.render import NeuralUSDPipeline
-from .autoencoder import train_autoencoder
+from ..pipelines.render import NeuralUSDPipeline, add_base
 from .build import build_pipeline, condition, save_pipeline
 from .config import RenderTrainingConfig
 from .pairs import Pairs, PairSampler
@@ -57,11 +55,18 @@ class RenderModel(torch.nn.Module):
             encoder_attention_mask=conditions.mask,
             return_dict=False,
         )[0]
-        wanted = scheduler.get_velocity(latents, noise, timesteps)
-        error = (prediction.float() - wanted.float()).square().mean(1)
+        prediction = add_base(prediction.float(), conditions, scheduler)
+        error = (prediction - self._wanted(latents, noise, timesteps)).square().mean(1)
         foreground = F.interpolate(pairs.foreground.float().unsqueeze(1), size=error.shape[-2:], mode="area")[:, 0]
         weight = 1 + config.foreground_weight * foreground
         return (error * weight).sum() / weight.sum()
+
+    def _wanted(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        scheduler = self.pipeline.scheduler
+        kind = scheduler.config.prediction_type
+        if kind == "v_prediction":
+            return scheduler.get_velocity(latents, noise, timesteps)
+        return latents if kind == "sample" else noise
 
 
 def train_render(
@@ -69,7 +74,6 @@ def train_render(
     config: RenderTrainingConfig,
     output: str | Path,
     *,
-    vae: AutoencoderKL | None = None,
     seed: int = 0,
     max_minutes: float | None = None,
     checkpoint_steps: int = 1000,
@@ -83,7 +87,6 @@ def train_render(
     Writes `output`/log.jsonl as it goes and `output`/checkpoint, from which the same call resumes after a kill.
 
     Args:
-        vae: a trained autoencoder; without one `config.vae` is trained first.
         max_minutes: ends the run early with the learning rate decayed all the same. checkpoint_steps: steps between checkpoints.
         gradient_accumulation_steps: parts `config.batch_size` is computed in. mixed_precision: "bf16" or "no"; None asks the machine.
         on_checkpoint: called with the averaged pipeline at each checkpoint.
@@ -95,11 +98,8 @@ def train_render(
     )
     set_seed(seed, device_specific=True)
     sampler = PairSampler(world, accelerator.device, same_frame=config.same_frame, paired=config.paired)
-    vae = _autoencoder(config, sampler, accelerator, output, vae, seed)
-    pipeline = build_pipeline(config, vae)
-    pipeline.vae.requires_grad_(False).to(accelerator.device, memory_format=torch.channels_last)
-    if config.vae and config.unet.get("gradient_checkpointing"):
-        pipeline.unet.enable_gradient_checkpointing()
+    pipeline = build_pipeline(config)
+    vae = pipeline.vae.requires_grad_(False).to(accelerator.device)
     pipeline.unet.to(memory_format=torch.channels_last)
     model = RenderModel(pipeline, config)
     encoders = [p for name in TRAINED[2:] for p in getattr(pipeline, name).parameters()]
@@ -132,9 +132,9 @@ def train_render(
                     with torch.no_grad(), accelerator.autocast():
                         latents = vae.encode(pairs.color * 2 - 1).latent_dist.mode().float() * vae.config.scaling_factor
                     noise = torch.randn(latents.shape, generator=generator, device=latents.device)
-                    timesteps = torch.randint(
-                        0, pipeline.scheduler.config.num_train_timesteps, (size,), generator=generator, device=latents.device
-                    )
+                    uniform = torch.rand(size, generator=generator, device=latents.device)
+                    total = pipeline.scheduler.config.num_train_timesteps
+                    timesteps = (uniform**config.timestep_exponent * total).long().clamp_max(total - 1)
                     with accelerator.autocast():
                         loss = step_model(pairs, latents, noise, timesteps)
                     accelerator.backward(loss)
@@ -177,24 +177,6 @@ def best_precision() -> str:
     return "bf16" if capable else "no"
 
 
-def _autoencoder(
-    config: RenderTrainingConfig,
-    sampler: PairSampler,
-    accelerator: Accelerator,
-    output: Path,
-    vae: AutoencoderKL | None,
-    seed: int,
-) -> AutoencoderKL:
-    if vae is not None:
-        return vae.to(accelerator.device).eval()
-    folder = output / "autoencoder"
-    if not (folder / "config.json").is_file():
-        fresh = AutoencoderKL(sample_size=config.resolution, **config.vae)
-        trained = train_autoencoder(fresh, sampler, accelerator, steps=config.vae_steps, seed=seed)
-        trained.save_pretrained(folder)
-    return AutoencoderKL.from_pretrained(folder).to(accelerator.device).eval()
-
-
 def _resume(accelerator: Accelerator, output: Path) -> tuple[int, float]:
     state = output / "checkpoint" / "progress.json"
     if not state.is_file():
@@ -211,4 +193,4 @@ def _write_state(output: Path, step: int, seconds: float) -> None:
 
 def shortened(config: RenderTrainingConfig, steps: int) -> RenderTrainingConfig:
     """The configuration with fewer steps, for a trial."""
-    return replace(config, steps=steps, vae_steps=min(config.vae_steps, steps), warmup_steps=min(config.warmup_steps, steps // 10))
+    return replace(config, steps=steps, warmup_steps=min(config.warmup_steps, steps // 10))

@@ -1,0 +1,89 @@
+"""Where weights come from: a name, a folder, or a hub id (design decision: one pipeline, many weights)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import BackendError
+
+if TYPE_CHECKING:
+    from .pipelines.render import NeuralUSDPipeline
+
+DEFAULT_BACKEND = "mini"
+_GROUP = "neuralusd.backends"
+
+
+def find_backend(backend: str | Path = DEFAULT_BACKEND) -> str:
+    """The folder or hub id of a backend.
+
+    A backend is a folder in diffusers' format, a name that a package registered in the entry point group
+    `neuralusd.backends` (its value is a module or a function that gives a folder), or a hub id of the form "owner/name".
+
+    Raises:
+        BackendError: lists the names there are.
+    """
+    text = str(backend)
+    if Path(text).is_dir():
+        return text
+    registered = {entry.name: entry for entry in importlib.metadata.entry_points(group=_GROUP)}
+    if text in registered:
+        target = registered[text].load()
+        return str(target()) if callable(target) else str(Path(target.__file__).parent)
+    if text == DEFAULT_BACKEND:  # in a checkout that is not installed there are no entry points
+        return str(Path(__file__).parent / "weights" / "mini")
+    if text.count("/") == 1 and not text.startswith((".", "/", "~")):
+        return text
+    names = ", ".join(sorted({DEFAULT_BACKEND, *registered}))
+    raise BackendError(f"'{text}' is no backend: no folder of this name, and the registered ones are {names}")
+
+
+def load_backend(backend: str | Path = DEFAULT_BACKEND, device: str | None = None) -> NeuralUSDPipeline:
+    """The `render` pipeline of a backend, on `device` ("cpu", "cuda", ...; None takes the GPU where there is one).
+
+    The pipeline stays loaded; asking again for the same backend costs nothing.
+
+    Raises:
+        BackendError: there are no weights, they are damaged, they are not safetensors, or they are of another kind.
+    """
+    import torch
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return _load(find_backend(backend), device)
+
+
+@lru_cache(maxsize=2)
+def _load(location: str, device: str) -> NeuralUSDPipeline:
+    import torch
+    from diffusers.utils import logging
+    from safetensors import SafetensorError
+
+    from .pipelines.render import NeuralUSDPipeline
+
+    folder = Path(location)
+    if folder.is_dir() and not (folder / "model_index.json").is_file():
+        raise BackendError(f"{folder} has no model_index.json, so it is not a folder of a diffusers pipeline")
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        pipeline = NeuralUSDPipeline.from_pretrained(
+            location, torch_dtype=torch.float16 if device.startswith("cuda") else torch.float32, use_safetensors=True
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise BackendError(
+            f"the backend '{location}' cannot be loaded: {error}. neuralusd loads safetensors in diffusers' folder format only; "
+            "if this is `mini`, install neuralusd again"
+        ) from error
+    finally:
+        logging.set_verbosity(verbosity)
+        logging.enable_progress_bar()
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def backend_revision(pipeline: NeuralUSDPipeline) -> str:
+    """What identifies the weights of a loaded pipeline, for an image's metadata."""
+    return f"{pipeline.appearance_encoder.config.identifier}@{pipeline.appearance_encoder.config.revision}"
