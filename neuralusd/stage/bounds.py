@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
-from pxr import Sdf, Usd, UsdGeom
+from pxr import Usd, UsdGeom
 
 from .errors import ExtentError, TransformError
 from .walk import time_code
@@ -56,21 +58,18 @@ class Bounds:
         self._cache = UsdGeom.BBoxCache(time_code(time), list(purposes), useExtentsHint=False)
         self._code = time_code(time)
 
-    def extent(self, prim: Usd.Prim, without: list[Sdf.Path] | None = None) -> np.ndarray | None:
-        """(2, 3) float64, the axis-aligned box in the prim's local space of its visible geometry, leaving out prims
-        at `without`.
+    def extent(self, prim: Usd.Prim, geometry: Iterable[Usd.Prim]) -> np.ndarray | None:
+        """(2, 3) float64, the axis-aligned box in the prim's local space of `geometry`, prims at or below it.
 
-        Where it has no geometry of its own, its authored `extentsHint`. None where it has neither.
+        Without geometry, its authored `extentsHint`; None where it has neither.
 
         Raises:
             ExtentError: the box is not finite, or has no size.
         """
-        if without:
-            box = self._cache.ComputeUntransformedBound(prim, without, {})
-        else:
-            box = self._cache.ComputeUntransformedBound(prim)
-        aligned = box.ComputeAlignedRange()
-        extent = None if aligned.IsEmpty() else np.array([aligned.min, aligned.max])
+        # A union of the parts' boxes is never larger than the bound that BBoxCache makes of the whole prim.
+        ranges = [self._cache.ComputeRelativeBound(part, prim).ComputeAlignedRange() for part in geometry]
+        corners = [corner for box in ranges if not box.IsEmpty() for corner in (box.min, box.max)]
+        extent = np.array([np.min(corners, axis=0), np.max(corners, axis=0)]) if corners else None
         if extent is None:
             hint = UsdGeom.ModelAPI(prim).GetExtentsHint(self._code)
             if hint is None or len(hint) < 2:
@@ -78,8 +77,8 @@ class Bounds:
             extent = np.array(hint[:2], dtype=np.float64)
         if not np.isfinite(extent).all():
             raise ExtentError(
-                f"<{prim.GetPath()}>: its extent {extent.tolist()} is not finite. Correct `extent` or the points of "
-                f"its geometry."
+                f"<{prim.GetPath()}>: its extent {extent.tolist()} is not finite. Correct `extent`, the points or the "
+                "xformOps of its geometry."
             )
         if (extent[1] - extent[0] > 0).sum() < 2:
             raise ExtentError(

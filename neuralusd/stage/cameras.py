@@ -125,23 +125,30 @@ def frame_stage(stage: Usd.Stage, time: float | None = None, aspect: float = 1.0
     """
     purposes = [UsdGeom.Tokens.default_, UsdGeom.Tokens.render, UsdGeom.Tokens.proxy]
     cache = UsdGeom.BBoxCache(time_code(time), purposes, useExtentsHint=True)
-    box = cache.ComputeWorldBound(stage.GetPseudoRoot())
-    box_range = box.ComputeAlignedRange()
+    box_range = cache.ComputeWorldBound(stage.GetPseudoRoot()).ComputeAlignedRange()
     if box_range.IsEmpty() or not np.isfinite([box_range.min, box_range.max]).all():
         raise EmptyStageError(
             f"{stage.GetRootLayer().identifier} has no visible geometry with a finite extent, and no camera, so "
             f"there is "
             "nothing to see. Add geometry or a camera, or check visibility, purposes and missing payloads."
         )
+    corners = np.array([box_range.GetCorner(i) for i in range(8)]) * UsdGeom.GetStageMetersPerUnit(stage)
+    return frame_points(stage, corners, aspect)
+
+
+def frame_points(stage: Usd.Stage, points: np.ndarray, aspect: float = 1.0) -> Camera:
+    """`frame_stage` for the box of points (N, 3) in metres, in place of all that is on the stage."""
+    points = points / UsdGeom.GetStageMetersPerUnit(stage)
+    low, high = points.min(axis=0), points.max(axis=0)
+    size, centre = high - low, Gf.Vec3d(*((low + high) / 2).tolist())
     camera = Gf.Camera()
-    size, centre = box_range.GetSize(), box.ComputeCentroid()
     z_up = UsdGeom.GetStageUpAxis(stage) == UsdGeom.Tokens.z
     across, up, deep = (size[0], size[2], size[1]) if z_up else (size[0], size[1], size[2])
     half_view = np.radians(camera.GetFieldOfView(Gf.Camera.FOVHorizontal)) / 2
     front = np.hypot(across, up) / 2 / np.tan(half_view)
     # A wide image keeps the lens's height, into which a tall stage may not fit: usdrecord would crop it.
     height = max(camera.verticalAperture, camera.horizontalAperture / _checked(aspect))
-    distance = max(front, up * camera.focalLength / height) + deep / 2
+    distance = float(max(front, up * camera.focalLength / height) + deep / 2)
     transform = Gf.Matrix4d(1)
     if z_up:
         transform.SetRotate(Gf.Rotation(Gf.Vec3d.XAxis(), 90))
@@ -149,7 +156,7 @@ def frame_stage(stage: Usd.Stage, time: float | None = None, aspect: float = 1.0
     else:
         transform.SetTranslate(centre + Gf.Vec3d(0, 0, distance))
     camera.transform = transform
-    camera.clippingRange = Gf.Range1f(float(distance) / 1000, float(distance) * 1000)
+    camera.clippingRange = Gf.Range1f(distance / 1000, distance * 1000)
     return from_gf(camera, UsdGeom.GetStageMetersPerUnit(stage)).fitted(aspect)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from pxr import Sdf, Usd, UsdGeom, UsdSemantics
 
-from ..scene import BACKGROUND, FOREGROUND, Asset, Box2D, Scene
+from ..scene import BACKGROUND, FOREGROUND, Asset, Box2D, Camera, Scene
 from ..schema import NeuralAssetAPI
 from .bounds import Bounds, Transforms
-from .cameras import find_camera, frame_stage, read_camera
+from .cameras import find_camera, frame_points, frame_stage, read_camera
 from .discover import discover
 from .errors import EmptyStageError, SceneError, StageWarning
 from .tokens import read_tokens
@@ -53,11 +53,12 @@ def read(stage: Usd.Stage, camera: str | None = None, time: float | None = None,
         raise SceneError(f"{identifier} has several backgrounds: {names}. Leave `neural:role` = background on one.")
     paths = [v.prim.GetPath() for v in prims if v.prim.GetPath() in found]
 
-    boxes = _extents([found[path] for path in paths], prims, time)
     transforms = Transforms(stage, time)
+    poses = {path: transforms.checked(found[path]) for path in paths}
+    boxes = _extents([found[path] for path in paths], prims, time)
     assets = []
     for path in paths:
-        asset = _asset(found[path], boxes.get(path), transforms, time)
+        asset = _asset(found[path], boxes[path], poses[path], time)
         if asset.role == FOREGROUND and asset.extent is None and asset.box2d is None:
             warnings.warn(
                 f"<{path}> is left out: it has no visible geometry, no extentsHint and no neural:box2d. "
@@ -72,10 +73,9 @@ def read(stage: Usd.Stage, camera: str | None = None, time: float | None = None,
             f"{identifier} has no visible geometry and no prim with NeuralAssetAPI, so there is nothing to see. "
             "Add geometry, or check visibility, purposes, variants, the time code and missing payloads."
         )
-    camera_path = find_camera(stage, camera)
     return Scene(
         assets=assets,
-        camera=read_camera(stage, camera_path, time, aspect) if camera_path else frame_stage(stage, time, aspect),
+        camera=_camera(stage, camera, time, aspect, assets),
         time=time,
         source=identifier,
         up_axis=str(UsdGeom.GetStageUpAxis(stage)),
@@ -83,26 +83,40 @@ def read(stage: Usd.Stage, camera: str | None = None, time: float | None = None,
     )
 
 
+def _camera(stage: Usd.Stage, path: str | None, time: float | None, aspect: float, assets: list[Asset]) -> Camera:
+    found = find_camera(stage, path)
+    if found is not None:
+        return read_camera(stage, found, time, aspect)
+    try:
+        return frame_stage(stage, time, aspect)
+    except EmptyStageError:
+        # No geometry to frame, but boxes: an extentsHint or a box2d is all that there is.
+        corners = [asset.corners() for asset in assets if asset.extent is not None]
+        return frame_points(stage, np.concatenate(corners) if corners else np.array([[-1.0] * 3, [1.0] * 3]), aspect)
+
+
 def _extents(assets: list[Usd.Prim], prims: list[Visible], time: float | None) -> dict[Sdf.Path, np.ndarray | None]:
     """Path to (2, 3) extent, or None, of each asset from the geometry that is its own."""
     paths = [prim.GetPath() for prim in assets]
     owners = Owners([str(path) for path in paths])
-    purposes: dict[int, set[str]] = defaultdict(set)
+    own: dict[int, list[Visible]] = defaultdict(list)
+    groups: dict[int, list[Visible]] = defaultdict(list)
     for v in prims:
         if v.kind and v.purpose != GUIDE:
-            purposes[owners.index(v.prim.GetPath())].add(v.purpose)
-    nested: dict[Sdf.Path, list[Sdf.Path]] = defaultdict(list)
-    for path in paths:
-        outer = owners.index(path.GetParentPath())
-        if outer >= 0:
-            nested[paths[outer]].append(path)
+            index = owners.index(v.prim.GetPath())
+            own[index].append(v)
+            # An asset that is nothing but a group of assets has the box of the group.
+            while index >= 0:
+                index = owners.index(paths[index].GetParentPath())
+                groups[index].append(v)
     usual, proxies = Bounds(time), Bounds(time, ("default", PROXY))
     out = {}
     for index, prim in enumerate(assets):
-        bounds = proxies if purposes[index] == {PROXY} else usual
-        # An asset that is nothing but a group of assets keeps the box of the group.
-        without = nested.get(prim.GetPath()) if purposes[index] else None
-        out[prim.GetPath()] = None if _role(prim) == BACKGROUND else bounds.extent(prim, without)
+        geometry = own[index] or groups[index]
+        only_proxies = {v.purpose for v in geometry} == {PROXY}
+        drawn = [v.prim for v in geometry if only_proxies or v.purpose != PROXY]
+        extent = (proxies if only_proxies else usual).extent(prim, drawn)
+        out[prim.GetPath()] = None if _role(prim) == BACKGROUND else extent
     return out
 
 
@@ -115,7 +129,7 @@ def _role(prim: Usd.Prim) -> str:
     return (attribute.Get() if attribute else None) or FOREGROUND
 
 
-def _asset(prim: Usd.Prim, extent: np.ndarray | None, transforms: Transforms, time: float | None) -> Asset:
+def _asset(prim: Usd.Prim, extent: np.ndarray | None, pose: np.ndarray, time: float | None) -> Asset:
     code, api = time_code(time), NeuralAssetAPI(prim)
 
     def get(attribute: Usd.Attribute, fallback: Any) -> Any:
@@ -125,7 +139,7 @@ def _asset(prim: Usd.Prim, extent: np.ndarray | None, transforms: Transforms, ti
     box = get(api.GetBox2dAttr(), None)
     return Asset(
         path=str(prim.GetPath()),
-        local_to_world=transforms.checked(prim),
+        local_to_world=pose,
         extent=extent,
         box2d=Box2D(*(float(b) for b in box)) if box is not None and extent is None else None,
         role=_role(prim),
