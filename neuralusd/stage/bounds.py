@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from pxr import Usd, UsdGeom
+from pxr import Sdf, Usd, UsdGeom
 
 from .errors import ExtentError, TransformError
-from .walk import time_code
+from .skin import skinned_points
+from .walk import Visible, time_code
 
 
 class Transforms:
@@ -56,10 +57,12 @@ class Bounds:
 
     def __init__(self, time: float | None = None, purposes: tuple[str, ...] = ("default", "render")):
         self._cache = UsdGeom.BBoxCache(time_code(time), list(purposes), useExtentsHint=False)
-        self._code = time_code(time)
+        self._xforms = UsdGeom.XformCache(time_code(time))
+        self._skinned: dict[Usd.Prim, dict[Sdf.Path, np.ndarray]] = {}
+        self._time, self._code = time, time_code(time)
 
-    def extent(self, prim: Usd.Prim, geometry: Iterable[Usd.Prim]) -> np.ndarray | None:
-        """(2, 3) float64, the axis-aligned box in the prim's local space of `geometry`, prims at or below it.
+    def extent(self, prim: Usd.Prim, geometry: Iterable[Visible]) -> np.ndarray | None:
+        """(2, 3) float64, the axis-aligned box in the prim's local space of `geometry`, what is drawn at or below it.
 
         Without geometry, its authored `extentsHint`; None where it has neither.
 
@@ -67,8 +70,7 @@ class Bounds:
             ExtentError: the box is not finite, or has no size.
         """
         # A union of the parts' boxes is never larger than the bound that BBoxCache makes of the whole prim.
-        ranges = [self._cache.ComputeRelativeBound(part, prim).ComputeAlignedRange() for part in geometry]
-        corners = [corner for box in ranges if not box.IsEmpty() for corner in (box.min, box.max)]
+        corners = [corner for v in geometry for corner in self._corners(prim, v)]
         extent = np.array([np.min(corners, axis=0), np.max(corners, axis=0)]) if corners else None
         if extent is None:
             hint = UsdGeom.ModelAPI(prim).GetExtentsHint(self._code)
@@ -87,3 +89,20 @@ class Bounds:
                 "of its geometry, or remove NeuralAssetAPI from it."
             )
         return extent
+
+    def _corners(self, prim: Usd.Prim, v: Visible) -> list[np.ndarray]:
+        """Minimum and maximum in the space of `prim` of a piece of geometry; none where it is empty."""
+        root, part = v.skeleton_root, v.prim
+        if root is not None and root.GetPath().HasPrefix(prim.GetPath()):
+            if root.GetAttribute("extent").HasAuthoredValue():
+                part = root
+            else:
+                if root not in self._skinned:
+                    self._skinned[root] = skinned_points(root, self._time)
+                points = self._skinned[root].get(part.GetPath())
+                if points is not None:
+                    to_prim = self._xforms.ComputeRelativeTransform(part, prim)[0]
+                    moved = points @ np.array(to_prim)[:3, :3] + np.array(to_prim)[3, :3]
+                    return [moved.min(axis=0), moved.max(axis=0)]
+        box = self._cache.ComputeRelativeBound(part, prim).ComputeAlignedRange()
+        return [] if box.IsEmpty() else [np.array(box.min), np.array(box.max)]

@@ -18,7 +18,7 @@ def discover_assets(stage: Usd.Stage, time: float | None = None) -> list[str]:
     2. instances and prims that bring in a reference or a payload;
     3. prims side by side: the first level of the namespace, from the root, where geometry branches. A prim without a
     transform
-       (a Scope) stands for its children.
+       (a Scope) stands for its children, a character (a SkelRoot) for all its parts.
 
     In 2 a prim that holds all the others gives way to them, so a stage that is one reference to a set of references
     is that set.
@@ -39,7 +39,8 @@ def discover(prims: list[Visible]) -> list[str]:
     if components:
         return components
     brought = _topmost(candidates, lambda prim: prim.IsInstance() or _brings_in_an_asset(prim))
-    return brought or _side_by_side(candidates)
+    inside = {v.prim.GetPath() for v in prims if v.skeleton_root not in (None, v.prim)}
+    return brought or _side_by_side([prim for prim in candidates if prim.GetPath() not in inside])
 
 
 def is_component(prim: Usd.Prim) -> bool:

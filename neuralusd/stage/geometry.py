@@ -12,6 +12,7 @@ from pxr import Sdf, Usd, UsdGeom
 from .bounds import Transforms
 from .errors import StageWarning
 from .mesh import Mesh, build_mesh
+from .skin import skinned_points
 from .walk import GUIDE, Visible, time_code, visible
 
 # Faces that all subdivision surfaces of a stage may be refined to together, and one of them.
@@ -55,6 +56,7 @@ class _Gatherer:
         self.stage, self.time = stage, time
         self.transforms = Transforms(stage, time)
         self.meshes: dict[Sdf.Path, Mesh | None] = {}
+        self.skinned: dict[Sdf.Path, dict[Sdf.Path, np.ndarray]] = {}
         self.left_out: Counter[str] = Counter()
         self.budget = min(ONE_MESH, ALL_FACES // max(count, 1))
 
@@ -64,7 +66,7 @@ class _Gatherer:
             if v.kind == "instancer":
                 pieces += self.instances(v.prim, v.purpose, self.transforms.local_to_world(v.prim), frozenset())
             elif v.kind == "surface":
-                piece = self.piece(v.prim, v.prim.GetPath(), v.purpose, self.transforms.local_to_world(v.prim))
+                piece = self.piece(v, self.transforms.local_to_world(v.prim))
                 pieces += [piece] if piece else []
             else:
                 self.left_out[v.prim.GetTypeName()] += 1
@@ -74,17 +76,27 @@ class _Gatherer:
             warnings.warn(f"{identifier}: {names} not drawn; only surfaces are.", StageWarning, 3)
         return pieces
 
-    def piece(self, prim: Usd.Prim, path: Sdf.Path, purpose: str, local_to_world: np.ndarray) -> Piece | None:
-        shared = prim.GetPrimInPrototype() if prim.IsInstanceProxy() else prim
+    def piece(self, v: Visible, local_to_world: np.ndarray) -> Piece | None:
+        mesh = self.mesh(v)
+        # A transform that is not finite shows nothing; those of assets are checked when the scene is read.
+        if mesh is None or not np.isfinite(local_to_world).all():
+            return None
+        return Piece(v.prim.GetPath(), v.prim, mesh, local_to_world, v.purpose)
+
+    def mesh(self, v: Visible) -> Mesh | None:
+        path = v.prim.GetPath()
+        if v.skeleton_root is not None:
+            root = v.skeleton_root.GetPath()
+            if root not in self.skinned:
+                self.skinned[root] = skinned_points(v.skeleton_root, self.time)
+            if path in self.skinned[root]:
+                # Instances of one character may be in different poses, so they share nothing.
+                return build_mesh(v.prim, self.time, self.budget, self.skinned[root][path])
+        shared = v.prim.GetPrimInPrototype() if v.prim.IsInstanceProxy() else v.prim
         key = shared.GetPath()
         if key not in self.meshes:
             self.meshes[key] = build_mesh(shared, self.time, self.budget)
-        mesh = self.meshes[key]
-        # A transform that is not finite or flattens everything shows nothing; assets are checked when the scene is
-        # read.
-        if mesh is None or not np.isfinite(local_to_world).all():
-            return None
-        return Piece(path, prim, mesh, local_to_world, purpose)
+        return self.meshes[key]
 
     def instances(self, prim: Usd.Prim, purpose: str, local_to_world: np.ndarray, within: frozenset) -> list[Piece]:
         """The pieces of a point instancer; `within` are the instancers it is a prototype of."""
@@ -134,7 +146,7 @@ class _Gatherer:
             if v.kind == "instancer":
                 out += self.instances(v.prim, v.purpose, local, within)
             elif v.kind == "surface":
-                piece = self.piece(v.prim, v.prim.GetPath(), v.purpose, local)
+                piece = self.piece(v, local)
                 out += [piece] if piece else []
             else:
                 self.left_out[v.prim.GetTypeName()] += 1

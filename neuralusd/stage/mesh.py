@@ -119,6 +119,7 @@ def _floats(attribute: Usd.Attribute, code: Usd.TimeCode) -> np.ndarray:
 def _polygons(mesh: UsdGeom.Mesh, time: float | None, budget: int, points: np.ndarray | None) -> Mesh | None:
     code, prim = time_code(time), mesh.GetPrim()
     counts, indices = _ints(mesh.GetFaceVertexCountsAttr(), code), _ints(mesh.GetFaceVertexIndicesAttr(), code)
+    deformed = points is not None
     if points is None:
         points = _vectors(mesh.GetPointsAttr().Get(code))
     if not len(points) or not len(counts):
@@ -139,7 +140,8 @@ def _polygons(mesh: UsdGeom.Mesh, time: float | None, budget: int, points: np.nd
     if scheme == "none":
         out = _faces(points, counts, indices, holes)
         if out is not None:
-            out.normals = _authored_normals(mesh, code, out)
+            # Authored normals are of the rest pose.
+            out.normals = _smooth_normals(out) if deformed else _authored_normals(mesh, code, out)
         return out
     topology = _topology(mesh, code, counts, indices, len(points))
     if boundary == "none":

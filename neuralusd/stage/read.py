@@ -114,7 +114,7 @@ def _extents(assets: list[Usd.Prim], prims: list[Visible], time: float | None) -
     for index, prim in enumerate(assets):
         geometry = own[index] or groups[index]
         only_proxies = {v.purpose for v in geometry} == {PROXY}
-        drawn = [v.prim for v in geometry if only_proxies or v.purpose != PROXY]
+        drawn = [v for v in geometry if only_proxies or v.purpose != PROXY]
         extent = (proxies if only_proxies else usual).extent(prim, drawn)
         out[prim.GetPath()] = None if _role(prim) == BACKGROUND else extent
     return out

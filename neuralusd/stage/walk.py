@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pxr import Sdf, Usd, UsdGeom
+from pxr import Sdf, Usd, UsdGeom, UsdSkel
 
 # Prim types that become triangles. Anything else that is Boundable is left out of the passes, with a warning.
 SURFACES = (UsdGeom.Mesh, UsdGeom.TetMesh, UsdGeom.Cube, UsdGeom.Sphere, UsdGeom.Cylinder, UsdGeom.Cylinder_1,
@@ -27,11 +27,13 @@ class Visible:
         purpose: "default", "render", "proxy" or "guide", inherited as USD does.
         kind: "surface" (becomes triangles), "instancer", "other" (has an extent, cannot be drawn here), or "" (no
         geometry).
+        skeleton_root: the SkelRoot it is in, whose skeletons may deform it.
     """
 
     prim: Usd.Prim
     purpose: str
     kind: str
+    skeleton_root: Usd.Prim | None = None
 
 
 _kinds: dict[str, str] = {}
@@ -44,6 +46,8 @@ def _kind(prim: Usd.Prim) -> str:
             _kinds[name] = "surface"
         elif prim.IsA(UsdGeom.PointInstancer):
             _kinds[name] = "instancer"
+        elif prim.IsA(UsdSkel.Root):
+            _kinds[name] = "skeleton"
         else:
             _kinds[name] = "other" if prim.IsA(UsdGeom.Gprim) else ""
     return _kinds[name]
@@ -64,9 +68,9 @@ def visible(
     traverse = Usd.TraverseInstanceProxies(
         Usd.PrimIsActive & Usd.PrimIsLoaded if undefined else Usd.PrimDefaultPredicate
     )
-    stack: list[tuple[Usd.Prim, str | None]] = [(root, purpose)]
+    stack: list[tuple[Usd.Prim, str | None, Usd.Prim | None]] = [(root, purpose, None)]
     while stack:
-        prim, inherited = stack.pop()
+        prim, inherited, skeleton_root = stack.pop()
         kind = ""
         if prim.GetTypeName():
             if prim.GetAttribute("visibility").Get(code) == UsdGeom.Tokens.invisible:
@@ -75,9 +79,11 @@ def visible(
             if authored and authored.HasAuthoredValue():
                 inherited = authored.Get()
             kind = _kind(prim)
-        yield Visible(prim, inherited or "default", kind)
+            if kind == "skeleton":
+                kind, skeleton_root = "", prim
+        yield Visible(prim, inherited or "default", kind, skeleton_root)
         if kind != "instancer":
-            stack += [(child, inherited) for child in reversed(prim.GetFilteredChildren(traverse))]
+            stack += [(child, inherited, skeleton_root) for child in reversed(prim.GetFilteredChildren(traverse))]
 
 
 class Owners:
