@@ -1,12 +1,13 @@
 """Any USD stage rendered with Blender's Cycles: colour, depth and instance ids of chosen frames.
 
-Needs `bpy` (the extra `blender`). Blender keeps global state, so a process renders one stage at a time; a process can render
-many stages one after another. The stage is imported with `bpy.ops.wm.usd_import`; the camera is read with usd-core.
+Needs `bpy` (the extra `blender`). Blender keeps global state, so a process renders one stage at a time, any number of
+them one after another. The stage is imported with `bpy.ops.wm.usd_import`; the camera is read with usd-core.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import re
 import sys
@@ -111,7 +112,7 @@ def render_passes(
     stage = Usd.Stage.Open(str(stage_path))
     view = _camera_prim(stage, camera)
     paths = asset_paths(stage)
-    with silent_blender(), tempfile.TemporaryDirectory(prefix="neuralusd-cycles-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="neuralusd-cycles-") as temporary:
         scene = import_stage(stage_path)
         _assign_ids(scene, paths)
         _add_default_light(scene, stage)
@@ -158,25 +159,27 @@ def import_stage(stage_path: str | os.PathLike) -> Any:
     """Clear Blender, import the stage in metres with Z up, and return Blender's scene."""
     import bpy
 
-    bpy.ops.wm.read_factory_settings(use_empty=True)
+    with silent_blender():
+        bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
     # the importer fills the scene's world from a DomeLight, but does not make one
     scene.world = bpy.data.worlds.new("neuralusd_world")
     scene.world.use_nodes = True
     scene.world.node_tree.nodes["Background"].inputs["Strength"].default_value = 0.0
-    outcome = bpy.ops.wm.usd_import(
-        filepath=str(Path(stage_path).resolve()),
-        import_cameras=False,
-        import_all_materials=False,
-        import_textures_mode="IMPORT_NONE",
-        set_frame_range=False,
-        merge_parent_xform=False,
-        create_collection=False,
-        validate_meshes=True,
-        create_world_material=True,
-        property_import_mode="NONE",
-        apply_unit_conversion_scale=True,
-    )
+    with silent_blender():
+        outcome = bpy.ops.wm.usd_import(
+            filepath=str(Path(stage_path).resolve()),
+            import_cameras=False,
+            import_all_materials=False,
+            import_textures_mode="IMPORT_NONE",
+            set_frame_range=False,
+            merge_parent_xform=False,
+            create_collection=False,
+            validate_meshes=True,
+            create_world_material=True,
+            property_import_mode="NONE",
+            apply_unit_conversion_scale=True,
+        )
     if "FINISHED" not in outcome or not scene.objects:
         raise ValueError(f"Blender cannot import {stage_path}, or it is empty")
     return scene
@@ -300,7 +303,8 @@ def _render(scene: Any, image: Path, paths: tuple[str, ...]) -> FramePasses:
     import bpy
 
     scene.render.filepath = str(image)
-    bpy.ops.render.render(write_still=True)
+    with silent_blender():
+        bpy.ops.render.render(write_still=True)
     channels = _read_exr(image)
     linear = np.stack([channels["Combined." + c] for c in "RGB"], -1)
     depth = channels["Depth.Z" if "Depth.Z" in channels else "Depth.V"].astype(np.float32)
@@ -326,10 +330,10 @@ def _read_exr(image: Path) -> dict[str, np.ndarray]:
     # last, so that Blender's own pxr never comes before usd-core
     if str(bundled) not in sys.path:
         sys.path.append(str(bundled))
-    import OpenImageIO
-
+    # by name, since type checkers cannot see it
+    image_io = importlib.import_module("OpenImageIO")
     channels = {}
-    source = OpenImageIO.ImageInput.open(str(image))
+    source = image_io.ImageInput.open(str(image))
     part = 0
     while source.seek_subimage(part, 0):
         names = source.spec().channelnames

@@ -158,19 +158,23 @@ def convert_catalogs(
     library = Path(out_dir)
     library.mkdir(parents=True, exist_ok=True)
     models = [model for archive in archives for model in read_catalog(archive)]
+    limits = {"max_triangles": max_triangles, "max_size": max_size}
+    known = _left_out_before(library, limits)
     assets, skipped = [], {}
     for model in tqdm(models, desc="assets", unit="model", disable=not progress):
         folder = library / asset_folder_name(model.id)
         record = folder / "asset.json"
         if not record.exists():
             try:
+                if model.id in known:
+                    raise SkippedModel(known[model.id])
                 _convert_into(model, folder, max_triangles, max_size, texture_size)
             except SkippedModel as reason:
                 skipped[model.id] = str(reason)
                 log.info("%s left out: %s", model.id, reason)
                 continue
         assets.append(_asset_from_json(json.loads(record.read_text())))
-    _write_index(library, assets, skipped)
+    _write_index(library, assets, skipped, limits)
     return assets
 
 
@@ -209,8 +213,17 @@ def _asset_from_json(entry: dict) -> FurnitureAsset:
     return FurnitureAsset(**{**entry, "size": tuple(entry["size"]), "minimum": tuple(entry["minimum"])})
 
 
-def _write_index(library: Path, assets: Iterable[FurnitureAsset], skipped: dict[str, str]) -> None:
-    content = {"assets": [asdict(a) for a in assets], "left_out": skipped}
+def _left_out_before(library: Path, limits: dict[str, float]) -> dict[str, str]:
+    """Model id to reason, of the models that an earlier conversion with the same limits left out."""
+    index = library / "assets.json"
+    content = json.loads(index.read_text()) if index.exists() else {}
+    return content.get("left_out", {}) if content.get("limits") == limits else {}
+
+
+def _write_index(
+    library: Path, assets: Iterable[FurnitureAsset], skipped: dict[str, str], limits: dict[str, float]
+) -> None:
+    content = {"assets": [asdict(a) for a in assets], "left_out": skipped, "limits": limits}
     handle, name = tempfile.mkstemp(dir=library, suffix=".tmp")
     with os.fdopen(handle, "w") as file:
         json.dump(content, file, indent=1)
@@ -247,9 +260,7 @@ def _describe(file: Path, library: Path) -> FurnitureAsset:
     )
 
 
-def _convert_into(
-    model: CatalogModel, folder: Path, max_triangles: int, max_size: float, texture_size: int
-) -> None:
+def _convert_into(model: CatalogModel, folder: Path, max_triangles: int, max_size: float, texture_size: int) -> None:
     """Convert one model; its folder appears only when it is whole."""
     from neuralusd.datasets.obj_to_usd import obj_to_usd
 

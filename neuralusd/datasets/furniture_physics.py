@@ -144,8 +144,9 @@ def settle(layout: Layout, library: Path) -> None:
     for index, placement in enumerate(layout.placements):
         carries = any(p.support == index for p in layout.placements)
         points, faces = load_mesh(str(library / placement.asset.path))
-        points = points * placement.scale
-        if not carries:
+        # an asset of primitives or points only falls as its box
+        points = points * placement.scale if len(points) else placement.box
+        if not carries or not len(faces):
             points, faces = _hull(points)
         # a body turns about its origin, so the origin goes to the box's centre
         centre = placement.box.mean(0)
@@ -156,7 +157,7 @@ def settle(layout: Layout, library: Path) -> None:
         _add_body(
             body,
             "ACTIVE" if placement.dropped else "PASSIVE",
-            "MESH" if carries else "CONVEX_HULL",
+            "MESH" if carries and not placement.dropped else "CONVEX_HULL",
             0.002 * layout.unit,
         )
         bodies.append(body)

@@ -12,6 +12,7 @@ import numpy as np
 
 from neuralusd.datasets.cycles import ASSET_API
 from neuralusd.datasets.furniture_layout import FRAMES, Layout, Placement, build_room, camera_matrix
+from neuralusd.datasets.furniture_textures import write_texture
 
 APERTURE = 24.0
 
@@ -123,9 +124,7 @@ def _write_room(stage: Any, file: Path, layout: Layout, textures: list[Path], rn
     for number, wall in enumerate(walls):
         length = float(np.linalg.norm(wall.end - wall.start))
         # seen from the inside counter-clockwise: the floor's corners run counter-clockwise
-        points = np.array(
-            [[*wall.end, 0.0], [*wall.start, 0.0], [*wall.start, wall.height], [*wall.end, wall.height]]
-        )
+        points = np.array([[*wall.end, 0.0], [*wall.start, 0.0], [*wall.start, wall.height], [*wall.end, wall.height]])
         across = np.array([[0, 0], [length, 0], [length, wall.height], [0, wall.height]]) / repeat
         _write_quad(stage, f"/World/Room/Wall_{number}", points, across, wall_look)
 
@@ -158,7 +157,8 @@ def _write_look(stage: Any, file: Path, path: str, textures: list[Path], rng: np
     reader.CreateOutput("result", Sdf.ValueTypeNames.Float2)
     texture = UsdShade.Shader.Define(stage, f"{path}/Texture")
     texture.CreateIdAttr("UsdUVTexture")
-    image = os.path.relpath(textures[int(rng.integers(len(textures)))], file.parent)
+    chosen = textures[int(rng.integers(len(textures)))]
+    image = os.path.relpath(write_texture(chosen.parent, chosen.name), file.parent)
     texture.CreateInput("file", Sdf.ValueTypeNames.Asset).Set(Sdf.AssetPath(Path(image).as_posix()))
     texture.CreateInput("sourceColorSpace", Sdf.ValueTypeNames.Token).Set("sRGB")
     texture.CreateInput("wrapS", Sdf.ValueTypeNames.Token).Set("repeat")

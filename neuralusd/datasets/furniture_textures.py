@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +12,24 @@ SIZE = 256
 KINDS = ("planks", "tiles", "checker", "carpet", "plaster", "bricks", "stripes", "plain")
 
 
-def write_textures(folder: Path, count: int, seed: int = 0) -> list[Path]:
-    """`count` textures `<kind>_NNN.png` in `folder`; those that exist are kept."""
+def texture_names(count: int) -> list[str]:
+    """File names of the first `count` textures."""
+    return sorted(f"{KINDS[index % len(KINDS)]}_{index:03d}.png" for index in range(count))
+
+
+def write_texture(folder: Path, name: str, seed: int = 0) -> Path:
+    """The texture `name` in `folder`, made if it is not there yet; workers may ask for it at the same time."""
     import PIL.Image
 
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for index in range(count):
-        kind = KINDS[index % len(KINDS)]
-        path = folder / f"{kind}_{index:03d}.png"
-        if not path.exists():
-            image = make_texture(kind, np.random.default_rng([seed, index]))
-            temporary = path.with_suffix(".tmp.png")
-            PIL.Image.fromarray(image).save(temporary)
-            temporary.replace(path)
-        paths.append(path)
-    return paths
+    path = folder / name
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        kind, number = path.stem.rsplit("_", 1)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".png", delete=False) as temporary:
+            PIL.Image.fromarray(make_texture(kind, np.random.default_rng([seed, int(number)]))).save(temporary)
+        Path(temporary.name).chmod(0o644)
+        os.replace(temporary.name, path)
+    return path
 
 
 def make_texture(kind: str, rng: np.random.Generator) -> np.ndarray:
@@ -89,7 +93,6 @@ def _noise(rng: np.random.Generator, cells: tuple[int, int]) -> np.ndarray:
     """(256, 256) smooth noise about 0 that tiles, with `cells` bumps a side."""
     from scipy.ndimage import zoom
 
-    coarse = rng.normal(size=cells)
     factor = SIZE / cells[0], SIZE / cells[1]
-    tiled = zoom(np.tile(coarse, (3, 3)), factor, order=3, mode="grid-wrap")[SIZE : 2 * SIZE, SIZE : 2 * SIZE]
-    return tiled / max(float(np.abs(tiled).max()), 1e-9)
+    fine = zoom(rng.normal(size=cells), factor, order=3, mode="grid-wrap", grid_mode=True)
+    return fine / max(float(np.abs(fine).max()), 1e-9)

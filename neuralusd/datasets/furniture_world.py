@@ -91,9 +91,6 @@ def make_furniture_world(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     library, assets = _library(Path(furniture), folder, progress)
-    from neuralusd.datasets.furniture_textures import write_textures
-
-    write_textures(folder / "textures", TEXTURES, seed)
     counts = {TRAIN: scenes, HELD_OUT_SCENES: held_out_scenes, HELD_OUT_MODELS: held_out_models}
     threads = max(1, (os.cpu_count() or 1) // max(workers, 1))
     tasks = []
@@ -117,6 +114,7 @@ def make_scene(task: SceneTask) -> None:
     from neuralusd.datasets.furniture_layout import FRAMES, aim_camera, move_some, place_on_floor
     from neuralusd.datasets.furniture_physics import add_carried, settle
     from neuralusd.datasets.furniture_stage import random_tint, write_stage
+    from neuralusd.datasets.furniture_textures import texture_names
 
     rng = np.random.default_rng([task.seed, SPLITS.index(task.split), task.index])
     library = Path(task.library)
@@ -143,7 +141,7 @@ def make_scene(task: SceneTask) -> None:
     move_some(layout, rng)
     aim_camera(layout, rng)
 
-    textures = sorted((Path(task.out) / "textures").glob("*_*.png"))
+    textures = [Path(task.out, "textures", name) for name in texture_names(TEXTURES)]
     # a sibling of the final folder, so that relative paths hold after the move
     made = Path(tempfile.mkdtemp(prefix=f".making-{task.scene_id}-", dir=task.folder.parent))
     try:
@@ -201,7 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--held-out-scenes", type=int, default=20, help="new scenes of the same models")
     parser.add_argument("--held-out-models", type=int, default=20, help="scenes of models no other scene shows")
     parser.add_argument(
-        "--furniture", default=str(furniture_assets.DEBIAN_FURNITURE), help="folder of .sh3f catalogues or of USD assets"
+        "--furniture", default=str(furniture_assets.DEBIAN_FURNITURE), help="folder of .sh3f files or of USD assets"
     )
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--seed", type=int, default=0)

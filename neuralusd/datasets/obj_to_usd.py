@@ -69,7 +69,7 @@ def obj_to_usd(
     for index, mesh in enumerate(meshes.values()):
         points = mesh.vertices @ linear + offset
         normals = _unit_normals(mesh) @ normal_matrix
-        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+        normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
         geometry = UsdGeom.Mesh.Define(stage, f"/{name}/Geom/mesh_{index}")
         geometry.CreatePointsAttr(Vt.Vec3fArray.FromNumpy(points.astype(np.float32)))
         geometry.CreateFaceVertexCountsAttr(Vt.IntArray.FromNumpy(np.full(len(mesh.faces), 3, dtype=np.int32)))
