@@ -14,6 +14,7 @@ Conventions, the same everywhere in neuralusd:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -241,6 +242,13 @@ class Passes:
     def mask(self, index: int) -> np.ndarray:
         """(H, W) bool, the pixels that see asset `index` of the scene."""
         return self.ids == index
+
+
+def reindexed(ids: np.ndarray, paths: Sequence[str], scene: Scene) -> np.ndarray:
+    """(H, W) int32: `ids`, which index `paths` (-1 for none), as indices into `scene.assets`; -1 for what it lacks."""
+    index = {asset.path: number for number, asset in enumerate(scene.assets)}
+    lookup = np.array([*(index.get(path, -1) for path in paths), -1], dtype=np.int32)
+    return lookup[ids]
 
 
 # The corners the paper's 3D pose is made of: the box's origin and the ends of its three axes, as rows of `Asset.corners`.
