@@ -100,6 +100,8 @@ def make_furniture_world(
                 f"no model of {len(assets)} falls into the split {split!r}; add assets, or ask for 0 of its scenes"
             )
         (folder / "scenes" / split).mkdir(parents=True, exist_ok=True)
+        for unfinished in (folder / "scenes" / split).glob(".making-*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
         for index in range(counts[split]):
             task = SceneTask(str(folder), str(library), split, index, seed, resolution, samples, threads)
             if not task.folder.exists():
@@ -166,7 +168,9 @@ def make_scene(task: SceneTask) -> None:
         }
         (made / "scene.json").write_text(json.dumps(about))
         made.chmod(0o755)
-        os.replace(made, task.folder)
+        # a worker that outlived a killed run may have been quicker; it made the same scene
+        if not task.folder.exists():
+            os.replace(made, task.folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
 
@@ -211,6 +215,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (FileNotFoundError, ImportError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130
     print(", ".join(f"{count} {split}" for split, count in there.items()))
     return 0
 

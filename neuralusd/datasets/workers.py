@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import signal
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -104,6 +105,8 @@ def run_tasks(
 
 def _serve(work: Callable[[Any], None], pipe: Connection) -> None:
     """In the worker: run tasks until the pipe closes. Sends "" for done, else what went wrong."""
+    # an interrupt from the keyboard reaches every process; the parent ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         try:
             task = pipe.recv()
