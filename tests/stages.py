@@ -44,7 +44,9 @@ def add_mesh(stage: Usd.Stage, path: str, points, faces, scheme: str = "none") -
 def add_quad(stage: Usd.Stage, path: str, size: float = 1.0) -> UsdGeom.Mesh:
     """A square in the XY plane that faces +Z, with `st` running right and up over it."""
     half = size / 2
-    mesh = add_mesh(stage, path, [(-half, -half, 0), (half, -half, 0), (half, half, 0), (-half, half, 0)], [(0, 1, 2, 3)])
+    mesh = add_mesh(
+        stage, path, [(-half, -half, 0), (half, -half, 0), (half, half, 0), (-half, half, 0)], [(0, 1, 2, 3)]
+    )
     st = UsdGeom.PrimvarsAPI(mesh).CreatePrimvar("st", Sdf.ValueTypeNames.TexCoord2fArray, UsdGeom.Tokens.vertex)
     st.Set([(0, 0), (1, 0), (1, 1), (0, 1)])
     return mesh

@@ -12,6 +12,7 @@ from ..scene import BACKGROUND, Asset, Scene, Tokens
 from ..schema import NeuralAssetAPI, NeuralTokensAPI
 from ..schema.base import to_usd
 from .errors import SceneError, StageWarning, TokensError
+from .open import quiet
 from .tokens import DIGEST_KEY
 from .walk import time_code
 
@@ -62,14 +63,15 @@ def write_tokens(
         SceneError: a path is no prim, or is one that cannot be an asset.
         TokensError: values, grid or points contradict each other or are not finite.
     """
-    if isinstance(tokens, Scene):
-        for asset in tokens.assets:
-            _write_asset(_apply(stage, asset.path), asset, time)
-        tokens = {asset.path: asset.tokens for asset in tokens.assets}
-    for path, sets in tokens.items():
-        prim = _apply(stage, path).GetPrim()
-        for modality, given in sets.items():
-            _write_set(prim, modality, given, time)
+    with quiet():
+        if isinstance(tokens, Scene):
+            for asset in tokens.assets:
+                _write_asset(_apply(stage, asset.path), asset, time)
+            tokens = {asset.path: asset.tokens for asset in tokens.assets}
+        for path, sets in tokens.items():
+            prim = _apply(stage, path).GetPrim()
+            for modality, given in sets.items():
+                _write_set(prim, modality, given, time)
 
 
 def ensure_background(stage: Usd.Stage) -> str:
@@ -85,7 +87,8 @@ def ensure_background(stage: Usd.Stage) -> str:
     path, number = parent.AppendChild("Background"), 1
     while stage.GetPrimAtPath(path):
         path, number = parent.AppendChild(f"Background{number}"), number + 1
-    NeuralAssetAPI.Apply(UsdGeom.Xform.Define(stage, path).GetPrim()).CreateRoleAttr(BACKGROUND)
+    with quiet():
+        NeuralAssetAPI.Apply(UsdGeom.Xform.Define(stage, path).GetPrim()).CreateRoleAttr(BACKGROUND)
     return str(path)
 
 
@@ -114,7 +117,8 @@ def _write_set(prim: Usd.Prim, modality: str, tokens: Tokens, time: float | None
     values = np.asarray(tokens.values)
     if values.ndim != 2 or not values.size:
         raise TokensError(f"{where} must be (K, D), but are of shape {values.shape}.")
-    halves = values.astype(np.float16, copy=False)
+    with np.errstate(over="ignore"):
+        halves = values.astype(np.float16, copy=False)
     if not np.isfinite(halves).all():
         raise TokensError(f"{where} hold NaN, infinity, or numbers too large for half precision. Check the encoder.")
     count = len(values)

@@ -54,7 +54,7 @@ def open_layer(path: str | os.PathLike[str]) -> Sdf.Layer:
         with quiet():
             layer = Sdf.Layer.FindOrOpen(name)
     except Tf.ErrorException as error:
-        raise StageOpenError(f"{name} cannot be read: {_reason(error)}. Export it again.") from error
+        raise StageOpenError(f"{name} cannot be read: {usd_reason(error)}. Export it again.") from error
     if not layer:
         raise StageOpenError(f"{name} cannot be read: it is not USD, or it is damaged. Export it again.")
     return layer
@@ -85,5 +85,6 @@ def quiet() -> Iterator[None]:
         del delegate
 
 
-def _reason(error: Tf.ErrorException) -> str:
+def usd_reason(error: Tf.ErrorException) -> str:
+    """The first thing that USD said, without the place in its source code."""
     return " ".join(error.args[0].commentary.split()).rstrip(".") if error.args else str(error)

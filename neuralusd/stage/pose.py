@@ -8,6 +8,7 @@ from pxr import Gf, Usd, UsdGeom
 from .bounds import Transforms
 from .edit import editable_prim
 from .errors import TransformError
+from .open import quiet
 from .walk import time_code
 
 Op = UsdGeom.XformOp
@@ -62,14 +63,15 @@ def write_pose(stage: Usd.Stage, path: str, local_to_world: np.ndarray, time: fl
     ops = xformable.GetOrderedXformOps()
     code = time_code(time)
     values = _solve(ops, local, code) if ops else _fresh(local)
-    if values is None:
-        op = _own_op(xformable)
-        xformable.SetXformOpOrder([op], reset)
-        values = {op: Gf.Matrix4d(local.tolist())}
-    elif not ops:
-        values = {xformable.AddXformOp(*signature): value for signature, value in values.items()}
-    for op, value in values.items():
-        _set(op.GetAttr(), value, time)
+    with quiet():
+        if values is None:
+            op = _own_op(xformable)
+            xformable.SetXformOpOrder([op], reset)
+            values = {op: Gf.Matrix4d(local.tolist())}
+        elif not ops:
+            values = {xformable.AddXformOp(*signature): value for signature, value in values.items()}
+        for op, value in values.items():
+            _set(op.GetAttr(), value, time)
 
 
 def _own_op(xformable: UsdGeom.Xformable) -> UsdGeom.XformOp:
@@ -248,6 +250,7 @@ def _set(attribute: Usd.Attribute, value: object, time: float | None) -> None:
         attribute.Set(value)
         return
     if not own:
-        for sample in attribute.GetTimeSamples():
-            attribute.Set(attribute.Get(sample), sample)
+        samples = {sample: attribute.Get(sample) for sample in attribute.GetTimeSamples()}
+        for sample, old in samples.items():
+            attribute.Set(old, sample)
     attribute.Set(value, time)

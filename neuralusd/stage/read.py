@@ -15,6 +15,7 @@ from .bounds import Bounds, Transforms
 from .cameras import find_camera, frame_points, frame_stage, read_camera
 from .discover import discover
 from .errors import EmptyStageError, SceneError, StageWarning
+from .open import composition_problems
 from .tokens import read_tokens
 from .walk import GUIDE, PROXY, Owners, Visible, time_code, visible
 
@@ -69,9 +70,10 @@ def read(stage: Usd.Stage, camera: str | None = None, time: float | None = None,
             continue
         assets.append(asset)
     if not assets:
+        missing = " ".join(["", *composition_problems(stage)])
         raise EmptyStageError(
             f"{identifier} has no visible geometry and no prim with NeuralAssetAPI, so there is nothing to see. "
-            "Add geometry, or check visibility, purposes, variants, the time code and missing payloads."
+            f"Add geometry, or check visibility, purposes, variants, the time code and missing payloads.{missing}"
         )
     return Scene(
         assets=assets,

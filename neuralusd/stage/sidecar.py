@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from pxr import Sdf, Tf, Usd
 
 from .errors import SaveError, SceneError, StageOpenError
-from .open import open_layer, quiet
+from .open import open_layer, quiet, usd_reason
 
 SUFFIX = ".neural.usdc"
 # What a root layer says of itself alone, and must not be said of the sidecar.
@@ -79,10 +80,10 @@ def _stage(layer: Sdf.Layer) -> Usd.Stage:
 
 
 def _copy_metadata(below: Sdf.Layer, layer: Sdf.Layer) -> None:
-    for key in below.pseudoRoot.ListInfoKeys():
-        authored = layer.pseudoRoot.HasInfo(key) and layer.pseudoRoot.GetInfo(key) == below.pseudoRoot.GetInfo(key)
-        if key not in OWN_FIELDS and not authored:
-            layer.pseudoRoot.SetInfo(key, below.pseudoRoot.GetInfo(key))
+    for key in set(below.pseudoRoot.ListInfoKeys()) - OWN_FIELDS:
+        value = below.pseudoRoot.GetInfo(key)
+        if not layer.pseudoRoot.HasInfo(key) or layer.pseudoRoot.GetInfo(key) != value:
+            layer.pseudoRoot.SetInfo(key, value)
 
 
 def save(stage: Usd.Stage) -> Path:
@@ -110,10 +111,11 @@ def save(stage: Usd.Stage) -> Path:
             os.fsync(written.fileno())
         os.replace(temporary, path)
     except (OSError, Tf.ErrorException) as error:
-        reason = " ".join(str(error).split())
+        reason = usd_reason(error) if isinstance(error, Tf.ErrorException) else error
         raise SaveError(f"{path} cannot be written: {reason}. Check its folder's permissions and the disk.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     with quiet():
         layer.Reload(force=True)
     return path
