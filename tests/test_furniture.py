@@ -411,16 +411,19 @@ render_frames(sys.argv[1], [1, 2.5], (60, 40), sys.argv[2], samples=2)
 
 
 @needs_blender
-def test_any_stage_renders_in_metres_whatever_its_units_and_up_axis(tmp_path):
+def test_any_stage_renders_in_metres_whatever_its_units_up_axis_and_instances(tmp_path):
     stage = Usd.Stage.CreateNew(str(tmp_path / "any.usda"))
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
     UsdGeom.SetStageMetersPerUnit(stage, 0.01)
     stage.SetDefaultPrim(UsdGeom.Xform.Define(stage, "/Root").GetPrim())
+    prototype = stage.CreateClassPrim("/Prototype")
+    UsdGeom.Cube.Define(stage, "/Prototype/Cube").CreateSizeAttr(20.0)
     for name, x in (("Left", -40.0), ("Right", 40.0)):
-        cube = UsdGeom.Cube.Define(stage, f"/Root/{name}")
-        cube.CreateSizeAttr(20.0)
-        cube.GetPrim().AddAppliedSchema("NeuralAssetAPI")
-        move = cube.AddTranslateOp()
+        instance = UsdGeom.Xform.Define(stage, f"/Root/{name}")
+        instance.GetPrim().GetReferences().AddInternalReference(prototype.GetPath())
+        instance.GetPrim().SetInstanceable(True)
+        instance.GetPrim().AddAppliedSchema("NeuralAssetAPI")
+        move = instance.AddTranslateOp()
         # each goes up by 20 cm a frame
         move.Set(Gf.Vec3d(x, 0, 0), 1)
         move.Set(Gf.Vec3d(x, 60, 0), 4)

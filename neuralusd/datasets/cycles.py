@@ -116,6 +116,7 @@ def render_passes(
         scene = import_stage(stage_path)
         _assign_ids(scene, paths)
         _add_default_light(scene, stage)
+        _fill_empty_looks()
         _settings(scene, width, height, samples, threads, seed)
         image = Path(temporary) / "frame.exr"
         for frame in frames:
@@ -173,6 +174,8 @@ def import_stage(stage_path: str | os.PathLike) -> Any:
             import_all_materials=False,
             import_textures_mode="IMPORT_NONE",
             set_frame_range=False,
+            # every instance as objects of its own, so that each can carry its asset's id
+            support_scene_instancing=False,
             merge_parent_xform=False,
             create_collection=False,
             validate_meshes=True,
@@ -195,12 +198,22 @@ def prim_path(blender_object: Any) -> str:
 
 
 def _assign_ids(scene: Any, paths: tuple[str, ...]) -> None:
+    import bpy
+
     index = {path: i + 1 for i, path in enumerate(paths)}
     for blender_object in scene.objects:
         path = prim_path(blender_object)
         while path and path not in index:
             path = path.rpartition("/")[0]
         blender_object.pass_index = index.get(path, 0)
+    # a point instancer's prototypes have no place in the hierarchy; they carry the instancer's id
+    instances = [
+        (instance.object.original, instance.parent.original)
+        for instance in bpy.context.evaluated_depsgraph_get().object_instances
+        if instance.is_instance and instance.parent is not None
+    ]
+    for prototype, instancer in instances:
+        prototype.pass_index = instancer.pass_index
 
 
 def _camera_prim(stage: Any, camera: str | None) -> Any:
@@ -270,6 +283,19 @@ def _add_default_light(scene: Any, stage: Any) -> None:
     lamp = bpy.data.objects.new("neuralusd_sun", sun)
     lamp.rotation_euler = (0.6, 0.2, 0.4)
     scene.collection.objects.link(lamp)
+
+
+def _fill_empty_looks() -> None:
+    """A grey surface for materials that Blender's importer knows nothing of (MaterialX) and leaves without nodes."""
+    import bpy
+
+    for material in bpy.data.materials:
+        tree = material.node_tree
+        if tree is not None and not tree.nodes:
+            surface = tree.nodes.new("ShaderNodeBsdfPrincipled")
+            surface.inputs["Base Color"].default_value = (0.5, 0.5, 0.5, 1.0)
+            output = tree.nodes.new("ShaderNodeOutputMaterial")
+            tree.links.new(surface.outputs["BSDF"], output.inputs["Surface"])
 
 
 def _settings(scene: Any, width: int, height: int, samples: int, threads: int, seed: int) -> None:
