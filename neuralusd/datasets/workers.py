@@ -40,7 +40,9 @@ class _Worker:
 
     def end(self) -> None:
         self.pipe.close()
-        # Blender may crash or hang while it is torn down; nothing of value is left in it
+        # an idle worker ends by itself and clears Blender's temporary folder, unless Blender hangs in its teardown
+        if self.task is None:
+            self.process.join(5)
         self.process.kill()
         self.process.join()
 
