@@ -1,0 +1,169 @@
+"""`render` on stages."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import PIL.Image
+from pxr import Usd
+
+from .. import stage as stages
+from ..backends import DEFAULT_BACKEND, backend_revision, load_backend
+from ..errors import TokensError
+from ..pipelines.compositing import footprint
+from ..scene import Scene
+from .pictures import pixels
+from .progress import Progress, report
+from .shots import base_stage
+
+if TYPE_CHECKING:
+    from ..pipelines.render import NeuralUSDPipeline
+
+
+def render(
+    stage: Usd.Stage,
+    camera: str | None = None,
+    time: float | None = None,
+    *,
+    backend: str | Path | None = None,
+    seed: int | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    modality_guidance: Mapping[str, float] | None = None,
+    hold: bool = True,
+    before: Usd.Stage | None = None,
+    before_image: str | Path | PIL.Image.Image | np.ndarray | None = None,
+    progress: Progress | None = None,
+) -> PIL.Image.Image:
+    """image = Decode(Edit(stage)): what a camera sees of a stage whose prims have tokens.
+
+    Where an argument is None, the stage's RenderSettings prim with NeuralRenderSettingsAPI decides, else the backend.
+
+    Args:
+        camera: path of a camera; None takes the stage's own, or frames the stage where it has none. An edit (see
+            `edit_over`) is framed as the stage that it edits.
+        time: time code; None reads default values. backend: see `find_backend`.
+        seed: the same seed gives the same image; 0 by default. steps: denoising steps.
+        guidance: classifier-free guidance, 1 is none. modality_guidance: further guidance of "appearance", "geometry"
+            or "pose".
+        hold: keeps what an edit did not touch: pixels outside of its footprint stay those of the image before it.
+        before: the stage before the edit; None takes the one that the stage's layer names as its base (`edit_over`
+            does), and holds nothing where it names none.
+        before_image: its image, a file, an image, or (H, W, 3) sRGB in 0..1; rendered where missing.
+        progress: called as the work goes on, over all the images that have to be rendered; may cancel.
+
+    Returns:
+        The image; `info["neuralusd"]` says how it was made, and `save_image` writes that into the PNG.
+
+    Raises:
+        SceneError and its kin, BackendError: what is wrong and the cure. Cancelled: `progress` asked for it.
+    """
+    import torch
+
+    settings = stages.render_settings(stage)
+    backend = backend or settings.get("backend") or DEFAULT_BACKEND
+    seed = settings.get("seed", 0) if seed is None else seed
+    guidance = settings.get("guidance") if guidance is None else guidance
+    pipeline = load_backend(backend)
+    steps = steps or settings.get("steps") or pipeline.config.num_inference_steps
+    if before_image is not None:
+        before_image = pixels(before_image, (pipeline.config.sample_size,) * 2)
+    scenes = _scenes(stage, camera, time, pipeline.config.sample_size, hold, before, before_image is not None)
+
+    image = before_image
+    for number, (scene, mask) in enumerate(reversed(scenes)):
+
+        def on_step(
+            pipe: NeuralUSDPipeline, step: int, timestep: Any, values: dict[str, Any], done: int = number * steps
+        ) -> dict[str, Any]:
+            report(progress, done + step + 1, len(scenes) * steps)
+            return {}
+
+        # The same noise for each: what an edit leaves alone comes out alike even where nothing holds it.
+        image = pipeline(
+            scene,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            modality_guidance=modality_guidance,
+            generator=torch.Generator("cpu").manual_seed(int(seed)),
+            hold_image=None if mask is None else pixels(image, mask.shape),
+            footprint=mask,
+            callback_on_step_end=on_step,
+            callback_on_step_end_tensor_inputs=(),
+        ).images[0]
+    scene, mask = scenes[0]
+    image.info["neuralusd"] = {
+        "verb": "render",
+        "stage": scene.source,
+        "camera": scene.camera.path or "framed",
+        "time": time,
+        "seed": int(seed),
+        "steps": steps,
+        "guidance": pipeline.config.guidance_scale if guidance is None else guidance,
+        "modality_guidance": dict(modality_guidance or {}),
+        "held": mask is not None,
+        "backend": str(backend),
+        "weights": backend_revision(pipeline),
+        "versions": _versions(),
+    }
+    return image
+
+
+def _scenes(
+    stage: Usd.Stage,
+    camera: str | None,
+    time: float | None,
+    size: int,
+    hold: bool,
+    before: Usd.Stage | None,
+    image_at_hand: bool,
+) -> list[tuple[Scene, np.ndarray | None]]:
+    """The scene to render, and before it in time those whose images it keeps to, each with its edit's footprint.
+
+    The last scene has no footprint unless the image before it is at hand.
+    """
+    scene = _read(stage, camera, time)
+    scenes: list[tuple[Scene, np.ndarray | None]] = [(scene, None)]
+    if not hold:
+        return scenes
+    before = before or base_stage(stage)
+    while before is not None:
+        # The camera that looks at the edit looks at the stage before it too.
+        earlier = _read(before, scene.camera.path or None, time)
+        if not scene.camera.path:
+            earlier.camera = scene.camera
+        later = scenes[-1][0]
+        mask = footprint(earlier, later, size, size)
+        if mask.all():
+            break
+        scenes[-1] = (later, mask)
+        if image_at_hand:
+            break
+        scenes.append((earlier, None))
+        before = base_stage(before)
+    return scenes
+
+
+def _read(stage: Usd.Stage, camera: str | None, time: float | None) -> Scene:
+    scene = stages.read(stage, camera, time)
+    if not any(asset.tokens for asset in scene.assets):
+        raise TokensError(f"{scene.source} has no tokens on any prim; make them with: neuralusd encode {scene.source}")
+    base = None if scene.camera.path else base_stage(stage)
+    if base is not None:
+        # A prim that moves must not move the view of all the others.
+        scene.camera = _read(base, None, time).camera
+    return scene
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in ("neuralusd", "usd-core", "torch", "diffusers"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
