@@ -1,0 +1,26 @@
+"""The verbs on stages: what the command line, the service and users call.
+
+Everything is authored on the stage's edit target; nothing is saved that the caller does not save.
+"""
+
+from .editing import edit, edit_over
+from .encoding import Encoded, PhotoWarning, encode, encode_photo
+from .progress import Cancelled, Progress
+from .rendering import render
+from .shots import base_stage, has_tokens, open_shot, start_time
+
+__all__ = [
+    "Cancelled",
+    "Encoded",
+    "PhotoWarning",
+    "Progress",
+    "base_stage",
+    "edit",
+    "edit_over",
+    "encode",
+    "encode_photo",
+    "has_tokens",
+    "open_shot",
+    "render",
+    "start_time",
+]

@@ -1,0 +1,221 @@
+"""`encode` on stages and photographs."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import PIL.Image
+from pxr import Usd
+
+from .. import stage as stages
+from ..annotate import annotate, to_scene
+from ..backends import DEFAULT_BACKEND, load_backend
+from ..errors import SceneError
+from ..scene import APPEARANCE, GEOMETRY, Passes, Scene, reindexed
+from ..schema import NeuralAssetAPI, NeuralTokensAPI
+from ..stage.errors import EmptyStageError
+from ..stage.tokens import DIGEST_KEY
+from .pictures import LARGEST, open_picture
+from .progress import Progress, report
+
+if TYPE_CHECKING:
+    from ..pipelines.render import NeuralUSDPipeline
+
+_PHASES = 4
+
+
+class PhotoWarning(UserWarning):
+    """Something about a photograph was assumed, left out, or looks odd."""
+
+
+@dataclass
+class Encoded:
+    """What `encode` did.
+
+    Attributes:
+        encoded: paths of the assets encoded anew. unchanged: of those whose tokens still hold. unseen: of those that
+            the camera does not see.
+        camera: path of the camera; empty where the stage has none and was framed (`framed`).
+    """
+
+    encoded: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
+    camera: str = ""
+
+    @property
+    def framed(self) -> bool:
+        """Whether the stage has no camera, so that it was framed as `usdrecord` would."""
+        return not self.camera
+
+
+def encode(
+    stage: Usd.Stage,
+    camera: str | None = None,
+    time: float | None = None,
+    *,
+    image: str | Path | PIL.Image.Image | None = None,
+    passes: Passes | None = None,
+    assets: Sequence[str] | None = None,
+    backend: str | Path = DEFAULT_BACKEND,
+    force: bool = False,
+    source: str | None = None,
+    progress: Progress | None = None,
+) -> Encoded:
+    """Gives every asset that a camera sees its tokens, on the stage's edit target.
+
+    The picture is rendered from the stage's own geometry and base colours by ray casting, unless there is an image.
+
+    Args:
+        camera: path of a camera; None takes the stage's own, or frames the stage where it has none (`Encoded.framed`).
+        time: time code; None reads default values.
+        image: a photograph or a rendering of this stage by this camera, its colours in place of the base colours. The
+            camera's aperture is expanded to its aspect.
+        passes: who is seen where and how deep, in place of ray casting (for a stage whose prims have boxes, not
+            geometry); its `ids` index `read(stage, camera, time, aspect).assets`, where aspect is the passes' own.
+        assets: paths of the assets to encode; None takes all. A prim that is none yet becomes one.
+        backend: see `find_backend`.
+        force: encode also what has not changed since it was last encoded with this backend.
+        source: recorded in the tokens as what they were seen in; None takes the image's file.
+        progress: called as the work goes on; may cancel.
+
+    Raises:
+        SceneError and its kin: what is wrong with which prim. BackendError: what is wrong with the weights.
+    """
+    pipeline = load_backend(backend)
+    picture = None if image is None else open_picture(image)
+    if source is None:
+        source = _asset_path(stage, image) if isinstance(image, (str, Path)) else ""
+    report(progress, 1, _PHASES)
+    aspect = _aspect(passes, picture)
+    found = scene = stages.read(stage, camera, time, aspect)
+    if _mark(stage, found, assets or ()):
+        scene = stages.read(stage, camera, time, aspect)
+    for path in set(assets or ()) - {asset.path for asset in scene.assets}:
+        raise SceneError(f"<{path}> has no visible geometry and no box, so there is nothing of it to encode.")
+    report(progress, 2, _PHASES)
+    if passes is None:
+        height, width = _size(pipeline, picture)
+        passes = stages.render_passes(stage, scene, height, width, color=picture is None)
+    else:
+        paths = [asset.path for asset in found.assets]
+        passes = replace(passes, ids=reindexed(passes.ids, paths, scene))
+    if picture is not None:
+        size = passes.ids.shape[::-1]
+        resized = picture if picture.size == size else picture.resize(size, PIL.Image.Resampling.LANCZOS)
+        passes = replace(passes, color=np.asarray(resized, np.float32) / 255)
+    if not (passes.ids >= 0).any() and not np.isfinite(passes.depth).any():
+        raise EmptyStageError(
+            f"camera <{scene.camera.path}> sees none of the geometry of {scene.source}. Name another camera or frame, "
+            "or check its clipping range; the boxes of a photograph are encoded with the photograph."
+        )
+    report(progress, 3, _PHASES)
+    known = {} if force else _digests(stage, scene)
+    result = pipeline.encode(scene, passes, assets=assets, source=source, known=known)
+    stages.write_tokens(stage, result.tokens)
+    report(progress, _PHASES, _PHASES)
+    return Encoded(sorted(result.tokens), sorted(result.unchanged), sorted(result.unseen), scene.camera.path)
+
+
+def encode_photo(
+    image: str | Path,
+    output: str | Path,
+    *,
+    backend: str | Path = DEFAULT_BACKEND,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Usd.Stage:
+    """A photograph as a stage at `output`: a prim with a box and tokens for each object, the background, the camera.
+
+    The stage is saved, and the photograph recorded in the tokens, relative to it.
+
+    Args:
+        image: a file. backend: see `find_backend`. overwrite: take the place of a file at `output`.
+        progress: called as the work goes on; may cancel.
+        options: of `neuralusd.annotate.annotate`: detector and segmenter, or masks; depth or depth_map; prompts;
+            field_of_view; and more.
+
+    Raises:
+        ImageError, ModelError: what is wrong with the photograph, a mask, the depth or a model.
+        SceneError: `output` exists, or cannot be written. BackendError: what is wrong with the weights.
+
+    Warns:
+        PhotoWarning: what was assumed about the photograph, or left out.
+    """
+    if not overwrite and os.path.exists(output):
+        raise SceneError(f"{output} exists. Name another file, or ask for it to be overwritten (--overwrite).")
+    load_backend(backend)  # before the models that take long: a wrong backend shows at once
+    annotation = annotate(image, **{"max_size": LARGEST, "progress": False, **options})
+    for note in annotation.notes:
+        warnings.warn(note, PhotoWarning, stacklevel=2)
+    scene, passes = to_scene(annotation)
+    stage = stages.create_stage(scene, output)
+    # An object that others hide has no box, so that the stage has fewer assets than the photograph.
+    found = stages.read(stage, scene.camera.path, aspect=_aspect(passes, None))
+    passes = replace(passes, ids=reindexed(passes.ids, [asset.path for asset in scene.assets], found))
+    encode(
+        stage,
+        scene.camera.path,
+        passes=passes,
+        backend=backend,
+        source=_asset_path(stage, image),
+        progress=progress,
+    )
+    stages.save(stage)
+    return stage
+
+
+def _aspect(passes: Passes | None, picture: PIL.Image.Image | None) -> float:
+    if passes is not None:
+        return passes.ids.shape[1] / passes.ids.shape[0]
+    return 1.0 if picture is None else picture.width / picture.height
+
+
+def _size(pipeline: NeuralUSDPipeline, picture: PIL.Image.Image | None) -> tuple[int, int]:
+    """Height and width of the passes: larger than the image to be rendered, as crops are of parts of it."""
+    if picture is not None:
+        return picture.height, picture.width
+    return (2 * pipeline.config.sample_size,) * 2
+
+
+def _mark(stage: Usd.Stage, scene: Scene, named: Sequence[str]) -> bool:
+    """Applies NeuralAssetAPI to the scene's assets and to prims that were named, and defines a background.
+
+    All of them at once: on a stage with marked assets, prims that are not are none. Returns whether it did anything.
+    """
+    if scene.background is None:
+        stages.ensure_background(stage)
+    paths = dict.fromkeys([*(asset.path for asset in scene.assets), *named])
+    new = [path for path in paths if not (path.startswith("/") and NeuralAssetAPI(stage.GetPrimAtPath(path)))]
+    stages.write_tokens(stage, {path: {} for path in new})
+    return bool(new) or scene.background is None
+
+
+def _digests(stage: Usd.Stage, scene: Scene) -> Mapping[str, Mapping[str, str]]:
+    """Path to modality to the digest of the asset's own tokens, which may not be those that it shows (`from`)."""
+    out: dict[str, dict[str, str]] = {}
+    for asset in scene.assets:
+        prim = stage.GetPrimAtPath(asset.path)
+        for tokens in (NeuralTokensAPI(prim, modality) for modality in (APPEARANCE, GEOMETRY)):
+            digest = tokens.GetValuesAttr().GetCustomDataByKey(DIGEST_KEY) if tokens else None
+            if digest:
+                out.setdefault(asset.path, {})[tokens.GetName()] = digest
+    return out
+
+
+def _asset_path(stage: Usd.Stage, file: str | Path) -> str:
+    """A file as an asset path relative to the layer that is written to; absolute where that is in memory."""
+    layer = stage.GetEditTarget().GetLayer()
+    target = os.path.abspath(file)
+    if layer.anonymous:
+        return target
+    path = os.path.relpath(target, os.path.dirname(os.path.abspath(layer.realPath or layer.identifier)))
+    path = path.replace(os.sep, "/")
+    return path if path.startswith("../") else f"./{path}"
