@@ -343,3 +343,15 @@ def test_a_characters_other_geometry_counts_too():
     np.testing.assert_allclose(read(stage, time=1).assets[0].extent, [[-1, 0, -1], [1, 10, 1]])
     UsdSkel.Root(stage.GetPrimAtPath("/Body")).CreateExtentAttr([(-3, -3, -3), (3, 12, 3)])
     np.testing.assert_allclose(read(stage, time=1).assets[0].extent, [[-3, -3, -3], [3, 12, 3]])
+
+
+def test_a_view_of_too_much_names_what_is_most(monkeypatch):
+    from neuralusd.errors import SceneError
+    from neuralusd.stage import rays
+
+    stage = new_stage()
+    UsdGeom.Cube.Define(stage, "/Cube")
+    UsdGeom.Sphere.Define(stage, "/Ball")
+    monkeypatch.setattr(rays, "MOST_TRIANGLES", 1000)
+    with pytest.raises(SceneError, match="of which </Ball> has 9,216; 1,000 are the most"):
+        render_passes(stage, read(stage), 8, 8)

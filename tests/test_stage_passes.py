@@ -297,6 +297,31 @@ def test_display_color_is_inherited_and_interpolated():
     assert seen[32, 32 + 8].argmax() == 2 and seen[32, 32 + 18].argmax() == 1
 
 
+def test_each_instance_of_a_point_instancer_has_its_own_colour():
+    stage = new_stage()
+    instancer = UsdGeom.PointInstancer.Define(stage, "/Dots")
+    UsdGeom.Cube.Define(stage, "/Dots/Protos/Dot")
+    instancer.CreatePrototypesRel().SetTargets(["/Dots/Protos/Dot"])
+    instancer.CreateProtoIndicesAttr([0, 0, 0])
+    instancer.CreatePositionsAttr([(-3, 0, 0), (0, 0, 0), (3, 0, 0)])
+    color = UsdGeom.PrimvarsAPI(instancer).CreatePrimvar("displayColor", Sdf.ValueTypeNames.Color3fArray)
+    color.SetInterpolation(UsdGeom.Tokens.vertex)
+    color.Set([(1, 0, 0), (0, 1, 0), (0, 0, 1)])
+    add_camera(stage, (0, 0, 12), focalLength=20.0)
+    seen = render_passes(stage, read(stage), 60, 60).color
+    assert [seen[30, column].argmax() for column in (15, 30, 45)] == [0, 1, 2]
+
+
+def test_primvars_that_do_not_fit_are_as_good_as_none():
+    stage = new_stage()
+    cube = UsdGeom.Cube.Define(stage, "/Cube")
+    color = UsdGeom.PrimvarsAPI(cube).CreatePrimvar("displayColor", Sdf.ValueTypeNames.Color3fArray)
+    color.SetInterpolation(UsdGeom.Tokens.vertex)
+    color.Set([(1, 0, 0)] * 5)
+    add_camera(stage, (0, 0, 5))
+    assert np.ptp(render_passes(stage, read(stage), 8, 8).color[4, 4]) < 1e-6
+
+
 def test_opacity_cuts_out_and_blends(tmp_path):
     stage = new_stage()
     front = add_quad(stage, "/Front")

@@ -342,3 +342,12 @@ def test_tokens_that_contradict_themselves_name_the_prim(attribute, value, what)
     (prim.GetAttribute(name) or prim.CreateAttribute(name, kinds[attribute])).Set(value)
     with pytest.raises(TokensError, match=f"</Cup>.*{what}"):
         read(stage)
+
+
+def test_without_a_time_what_is_only_animated_is_read_at_its_first_sample():
+    stage = new_stage()
+    ball = UsdGeom.Sphere.Define(stage, "/Ball")
+    move = ball.AddTranslateOp()
+    for time, x in ((10, 5), (20, 9)):
+        move.Set(Gf.Vec3d(x, 0, 0), time)
+    assert read(stage).assets[0].local_to_world[3, 0] == 5

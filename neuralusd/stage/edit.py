@@ -14,7 +14,7 @@ from ..schema.base import to_usd
 from .errors import SceneError, StageWarning, TokensError
 from .open import quiet
 from .tokens import DIGEST_KEY
-from .walk import time_code
+from .walk import authoring_time, time_code
 
 
 def editable_prim(stage: Usd.Stage, path: str) -> Usd.Prim:
@@ -101,12 +101,12 @@ def _apply(stage: Usd.Stage, path: str) -> NeuralAssetAPI:
 
 
 def _write_asset(api: NeuralAssetAPI, asset: Asset, time: float | None) -> None:
-    code = time_code(time)
+    code, at = authoring_time(time), time_code(time)
     if api.GetRoleAttr().Get() != asset.role:
         api.CreateRoleAttr(asset.role)
-    if not np.isclose(api.GetPresenceAttr().Get(code), asset.presence):
+    if not np.isclose(api.GetPresenceAttr().Get(at), asset.presence):
         api.CreatePresenceAttr().Set(float(asset.presence), code)
-    if api.GetTextAttr().Get(code) != asset.text:
+    if api.GetTextAttr().Get(at) != asset.text:
         api.CreateTextAttr().Set(asset.text, code)
     if asset.box2d is not None:
         api.CreateBox2dAttr().Set(to_usd(asset.box2d.array(), "float4"), code)
@@ -126,7 +126,7 @@ def _write_set(prim: Usd.Prim, modality: str, tokens: Tokens, time: float | None
         raise TokensError(f"{where} are {count}, but their grid is {tokens.grid[0]} x {tokens.grid[1]}.")
     if tokens.points is not None and np.shape(tokens.points) != (count, 3):
         raise TokensError(f"{where} are {count}, but their points are of shape {np.shape(tokens.points)}.")
-    api, code = NeuralTokensAPI.Apply(prim, modality), time_code(time)
+    api, code = NeuralTokensAPI.Apply(prim, modality), authoring_time(time)
     api.CreateShapeAttr(values.shape)
     api.CreateGridAttr(tokens.grid)
     api.CreateEncoderAttr(tokens.encoder)

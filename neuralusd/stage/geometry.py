@@ -29,6 +29,7 @@ class Piece:
         mesh: its triangles in its local space, shared by all instances.
         local_to_world: (4, 4), local space to metres.
         purpose: "default", "render" or "proxy".
+        instance: the point instancer that places it and its index there; primvars of the instancer may be a value each.
     """
 
     path: Sdf.Path
@@ -36,6 +37,7 @@ class Piece:
     mesh: Mesh
     local_to_world: np.ndarray
     purpose: str
+    instance: tuple[Usd.Prim, int] | None = None
 
 
 def gather_meshes(stage: Usd.Stage, time: float | None = None) -> list[Piece]:
@@ -124,9 +126,13 @@ class _Gatherer:
         shown = np.asarray(mask, bool) if mask else np.ones(len(indices), bool)
         prototypes = [self.prototype(target, purpose, within | {path}) for target in targets]
         out = []
-        for index, transform in zip(indices[shown], np.array(sampled).reshape(-1, 4, 4)[shown], strict=True):
-            to_world = transform @ local_to_world
-            out += [Piece(path, p.prim, p.mesh, p.local_to_world @ to_world, p.purpose) for p in prototypes[index]]
+        transforms = np.array(sampled).reshape(-1, 4, 4)
+        for number in np.flatnonzero(shown):
+            to_world, instance = transforms[number] @ local_to_world, (prim, int(number))
+            out += [
+                Piece(path, p.prim, p.mesh, p.local_to_world @ to_world, p.purpose, p.instance or instance)
+                for p in prototypes[indices[number]]
+            ]
         return out
 
     def prototype(self, target: Sdf.Path, purpose: str, within: frozenset) -> list[Piece]:

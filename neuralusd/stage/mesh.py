@@ -51,7 +51,7 @@ class Mesh:
         values = values.astype(np.float32)
         if interpolation == "constant" or len(values) == 1:
             return values[:1] if len(values) else None
-        if len(values) < self.sizes.get(interpolation, 0):
+        if interpolation not in self.sizes or len(values) < self.sizes[interpolation]:
             return None
         values = values[: self.sizes[interpolation]]
         if self.refined is None or interpolation == "uniform":

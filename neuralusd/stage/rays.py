@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import SceneError
 from ..scene import Camera
 from .geometry import Piece
+
+# About 200 bytes each, with Embree's own structures.
+MOST_TRIANGLES = 40_000_000
 
 
 @dataclass
@@ -55,6 +60,7 @@ class RayCaster:
         self.eye = camera_to_world[3, :3]
         self.axis = -camera_to_world[2, :3] / np.linalg.norm(camera_to_world[2, :3])
         self.seen = [i for i, piece in enumerate(pieces) if _may_see(camera, piece)]
+        _check_size([pieces[i] for i in self.seen])
         vertices, triangles = [np.empty((0, 3))], [np.empty((0, 3), np.int64)]
         starts, count, faces = [], 0, 0
         for i in self.seen:
@@ -122,6 +128,20 @@ def _locate(origin, direction, a, b, c) -> tuple[np.ndarray, np.ndarray]:
     w = -(q * ab).sum(1) / steep
     weights = np.stack([1 - v - w, v, w], 1)
     return weights, normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-300)
+
+
+def _check_size(pieces: list[Piece]) -> None:
+    """Raises SceneError, naming the prim with the most, where the pieces have more triangles than memory is for."""
+    triangles: Counter[str] = Counter()
+    for piece in pieces:
+        triangles[str(piece.path)] += len(piece.mesh.triangles)
+    if triangles.total() > MOST_TRIANGLES:
+        path, most = triangles.most_common(1)[0]
+        raise SceneError(
+            f"the camera sees {triangles.total():,} triangles, of which <{path}> has {most:,}; {MOST_TRIANGLES:,} "
+            f"are the "
+            "most that can be cast against. Hide it, or give it a lighter variant."
+        )
 
 
 def _may_see(camera: Camera, piece: Piece) -> bool:

@@ -32,7 +32,7 @@ def read(stage: Usd.Stage, camera: str | None = None, time: float | None = None,
         camera: path of a camera; None takes the stage's own (see `find_camera`), or frames the stage as `usdrecord`
         would
             where it has none (then `Scene.camera.path` is empty).
-        time: time code; None reads default values.
+        time: time code; None reads the earliest: default values, and the first samples of what has only samples.
         aspect: width over height of the image; the camera's aperture is expanded to it.
 
     Raises:

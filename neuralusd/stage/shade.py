@@ -138,6 +138,10 @@ class Shader:
 
     def primvar(self, piece: Piece, name: str) -> tuple[np.ndarray, str] | None:
         """Values (N, k) of a primvar, refined for the piece's mesh, and their interpolation; None where it has none."""
+        if piece.instance is not None:
+            each = self._instance_primvar(piece, name)
+            if each is not None:
+                return each, "constant"
         primvar = UsdGeom.PrimvarsAPI(piece.prim).FindPrimvarWithInheritance(name)
         if not primvar or not primvar.HasValue():
             return None
@@ -153,6 +157,22 @@ class Shader:
                 refined = piece.mesh.refine(values, interpolation)
                 self._primvars[key] = None if refined is None else (refined, interpolation)
         return self._primvars[key]
+
+    def _instance_primvar(self, piece: Piece, name: str) -> np.ndarray | None:
+        """(1, k) of a primvar that a point instancer has a value of for each instance; None where it has not."""
+        assert piece.instance is not None
+        instancer, index = piece.instance
+        key = (instancer.GetPath(), name, "instances")
+        if key not in self._primvars:
+            primvar = UsdGeom.PrimvarsAPI(instancer).GetPrimvar(name)
+            self._primvars[key] = None
+            if primvar and primvar.HasAuthoredValue() and primvar.GetInterpolation() != UsdGeom.Tokens.constant:
+                values = np.asarray(primvar.ComputeFlattened(time_code(self.time)))
+                if values.dtype.kind in "fiub":
+                    values = values.reshape(len(values), -1).astype(np.float32)
+                    self._primvars[key] = (values, "constant")
+        found = self._primvars[key]
+        return found[0][index : index + 1] if found is not None and index < len(found[0]) else None
 
 
 class _HitPoints:

@@ -14,7 +14,14 @@ GUIDE, PROXY = "guide", "proxy"
 
 
 def time_code(time: float | None) -> Usd.TimeCode:
-    """The time code of a frame; None is the default time."""
+    """The time code to read at. None is the earliest, as for usdrecord: what is not animated has its default value, and
+    what has only samples has its first.
+    """
+    return Usd.TimeCode.EarliestTime() if time is None else Usd.TimeCode(time)
+
+
+def authoring_time(time: float | None) -> Usd.TimeCode:
+    """The time code to write at; None authors default values."""
     return Usd.TimeCode.Default() if time is None else Usd.TimeCode(time)
 
 
