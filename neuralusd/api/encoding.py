@@ -63,7 +63,7 @@ def encode(
     image: str | Path | PIL.Image.Image | None = None,
     passes: Passes | None = None,
     assets: Sequence[str] | None = None,
-    backend: str | Path = DEFAULT_BACKEND,
+    backend: str | Path | None = None,
     force: bool = False,
     source: str | None = None,
     progress: Progress | None = None,
@@ -80,7 +80,7 @@ def encode(
         passes: who is seen where and how deep, in place of ray casting (for a stage whose prims have boxes, not
             geometry); its `ids` index `read(stage, camera, time, aspect).assets`, where aspect is the passes' own.
         assets: paths of the assets to encode; None takes all. A prim that is none yet becomes one.
-        backend: see `find_backend`.
+        backend: see `find_backend`; None takes the one of the stage's render settings, else `mini`.
         force: encode also what has not changed since it was last encoded with this backend.
         source: recorded in the tokens as what they were seen in; None takes the image's file.
         progress: called as the work goes on; may cancel.
@@ -88,7 +88,7 @@ def encode(
     Raises:
         SceneError and its kin: what is wrong with which prim. BackendError: what is wrong with the weights.
     """
-    pipeline = load_backend(backend)
+    pipeline = load_backend(backend or stages.render_settings(stage).get("backend") or DEFAULT_BACKEND)
     picture = None if image is None else open_picture(image)
     if source is None:
         source = _asset_path(stage, image) if isinstance(image, (str, Path)) else ""
@@ -107,7 +107,7 @@ def encode(
         paths = [asset.path for asset in found.assets]
         passes = replace(passes, ids=reindexed(passes.ids, paths, scene))
     if picture is not None:
-        size = passes.ids.shape[::-1]
+        size = (passes.ids.shape[1], passes.ids.shape[0])
         resized = picture if picture.size == size else picture.resize(size, PIL.Image.Resampling.LANCZOS)
         passes = replace(passes, color=np.asarray(resized, np.float32) / 255)
     if not (passes.ids >= 0).any() and not np.isfinite(passes.depth).any():
@@ -127,7 +127,7 @@ def encode_photo(
     image: str | Path,
     output: str | Path,
     *,
-    backend: str | Path = DEFAULT_BACKEND,
+    backend: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
     **options: Any,
@@ -137,7 +137,7 @@ def encode_photo(
     The stage is saved, and the photograph recorded in the tokens, relative to it.
 
     Args:
-        image: a file. backend: see `find_backend`. overwrite: take the place of a file at `output`.
+        image: a file. backend: see `find_backend`; None takes `mini`. overwrite: take the place of a file at `output`.
         progress: called as the work goes on; may cancel.
         options: of `neuralusd.annotate.annotate`: detector and segmenter, or masks; depth or depth_map; prompts;
             field_of_view; and more.
@@ -151,7 +151,7 @@ def encode_photo(
     """
     if not overwrite and os.path.exists(output):
         raise SceneError(f"{output} exists. Name another file, or ask for it to be overwritten (--overwrite).")
-    load_backend(backend)  # before the models that take long: a wrong backend shows at once
+    load_backend(backend or DEFAULT_BACKEND)  # before the models that take long: a wrong backend shows at once
     annotation = annotate(image, **{"max_size": LARGEST, "progress": False, **options})
     for note in annotation.notes:
         warnings.warn(note, PhotoWarning, stacklevel=2)

@@ -70,11 +70,11 @@ def render(
     guidance = settings.get("guidance") if guidance is None else guidance
     pipeline = load_backend(backend)
     steps = steps or settings.get("steps") or pipeline.config.num_inference_steps
-    if before_image is not None:
-        before_image = pixels(before_image, (pipeline.config.sample_size,) * 2)
-    scenes = _scenes(stage, camera, time, pipeline.config.sample_size, hold, before, before_image is not None)
+    size = pipeline.config.sample_size
+    held = None if before_image is None else pixels(before_image, (size, size))
+    scenes = _scenes(stage, camera, time, size, hold, before, held is not None)
 
-    image = before_image
+    image = PIL.Image.new("RGB", (size, size))
     for number, (scene, mask) in enumerate(reversed(scenes)):
 
         def on_step(
@@ -84,17 +84,18 @@ def render(
             return {}
 
         # The same noise for each: what an edit leaves alone comes out alike even where nothing holds it.
-        image = pipeline(
+        made: Any = pipeline(
             scene,
             num_inference_steps=steps,
             guidance_scale=guidance,
             modality_guidance=modality_guidance,
             generator=torch.Generator("cpu").manual_seed(int(seed)),
-            hold_image=None if mask is None else pixels(image, mask.shape),
+            hold_image=held if mask is not None else None,
             footprint=mask,
             callback_on_step_end=on_step,
-            callback_on_step_end_tensor_inputs=(),
-        ).images[0]
+        )
+        image = made.images[0]
+        held = pixels(image, (size, size))
     scene, mask = scenes[0]
     image.info["neuralusd"] = {
         "verb": "render",
