@@ -23,8 +23,11 @@ def save_image(image: PIL.Image.Image, path: str | Path) -> Path:
         text.add_itxt(_KEY, json.dumps(image.info[_KEY], ensure_ascii=False))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    image.save(partial, "PNG", pnginfo=text)
-    partial.replace(path)
+    try:
+        image.save(partial, "PNG", pnginfo=text)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path
 
 

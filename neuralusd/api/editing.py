@@ -10,6 +10,7 @@ from pxr import Sdf, Usd, UsdGeom
 
 from .. import stage as stages
 from ..errors import EditError
+from ..schema import NeuralAssetAPI
 from .shots import BASE_KEY, open_shot
 
 
@@ -41,6 +42,8 @@ def edit(
     Raises:
         EditError: what cannot be done, to which prim, and what could.
     """
+    for path in {**(move or {}), **(rotate or {}), **(scale or {})}:
+        _require_place(stage, path)
     for path, offset in (move or {}).items():
         for code in _pose_times(stage, path, time):
             stages.move(stage, path, offset, code)
@@ -106,6 +109,18 @@ def _donor(name: str) -> str:
     """A donor's name, its file that of the sidecar where the tokens are there."""
     file, colon, path = name.rpartition(":")
     return f"{open_shot(file).GetRootLayer().realPath}:{path}" if colon and file else name
+
+
+def _require_place(stage: Usd.Stage, path: str) -> None:
+    """Raises EditError for an asset whose pose is a box in the image: an xformOp would change nothing."""
+    prim = stage.GetPrimAtPath(path) if Sdf.Path.IsValidPathString(path) else None
+    if not prim or not NeuralAssetAPI(prim) or not NeuralAssetAPI(prim).GetBox2dAttr().HasAuthoredValue():
+        return
+    if any(asset.path == path and asset.extent is None for asset in stages.read(stage).assets):
+        raise EditError(
+            f"<{path}> has a box in the image and no place in space, so it cannot be moved, turned or scaled. "
+            "Encode its photograph with depth, or change its neural:box2d."
+        )
 
 
 def _pose_times(stage: Usd.Stage, path: str, time: float | None) -> list[float | None]:

@@ -93,7 +93,7 @@ class Console:
         """Says how a command is used."""
         if self.as_json:
             print(json.dumps({"error": error.message, "kind": "UsageError"}), flush=True)
-        self._stderr(f"{error.parser.format_usage()}{error.parser.prog}: error: {error.message}")
+        self._stderr(f"{error.parser.prog}: error: {error.message}\nTry: {error.parser.prog} --help")
 
     @contextmanager
     def _calm(self) -> Iterator[None]:
@@ -103,6 +103,8 @@ class Console:
             return
         for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
             os.environ.setdefault(name, "error")
+        if self.quiet or not sys.stderr.isatty():
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         from ..stage.open import quiet
 
         with ExitStack() as stack:

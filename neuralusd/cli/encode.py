@@ -96,6 +96,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 def _stage(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from .. import stage as stages
     from ..api import encode, start_time
+    from ..errors import SceneError
 
     check_output(args.output or stages.sidecar_path(args.input))
     stage = stages.sidecar(args.input, args.output)
@@ -104,16 +105,19 @@ def _stage(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     layer = stage.GetRootLayer()
     time = start_time(stage) if args.frame is None else args.frame
     with console.bar(None, "encode") as bar:
-        done = encode(
-            stage,
-            args.camera,
-            time,
-            image=args.image,
-            assets=args.asset,
-            backend=args.backend,
-            force=bool(args.force),
-            progress=lambda step, steps: _show(bar, step, steps),
-        )
+        try:
+            done = encode(
+                stage,
+                args.camera,
+                time,
+                image=args.image,
+                assets=args.asset,
+                backend=args.backend,
+                force=bool(args.force),
+                progress=lambda step, steps: _show(bar, step, steps),
+            )
+        except SceneError as error:  # the layer over the stage is not what people named, and may not be on disk
+            raise type(error)(str(error).replace(layer.identifier, args.input)) from error
     if layer.dirty or not Path(layer.realPath or layer.identifier).exists():
         stages.save(stage)
     return _result(console, layer.realPath, done, time)

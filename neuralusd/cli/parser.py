@@ -96,7 +96,7 @@ def number(text: str) -> float:
     """A finite number."""
     value = float(text)
     if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+        raise argparse.ArgumentTypeError(f"{value} is not a finite number")
     return value
 
 
@@ -104,7 +104,7 @@ def positive(text: str) -> float:
     """A finite number above 0."""
     value = number(text)
     if value <= 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        raise argparse.ArgumentTypeError(f"{value:g} is not above 0")
     return value
 
 
@@ -112,7 +112,7 @@ def count(text: str) -> int:
     """A whole number of at least 1."""
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+        raise argparse.ArgumentTypeError(f"{value} is not a whole number of at least 1")
     return value
 
 
@@ -120,7 +120,7 @@ def seed(text: str) -> int:
     """A whole number of 0 to 2**63 - 1, which is what a stage can hold."""
     value = int(text)
     if not 0 <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 0 to 2**63 - 1")
+        raise argparse.ArgumentTypeError(f"{value} is not a whole number of 0 to 2**63 - 1")
     return value
 
 
@@ -133,7 +133,9 @@ def pair(kind: Callable[[str], Any], form: str) -> Callable[[str], tuple[str, An
             raise argparse.ArgumentTypeError(f"'{text.strip()}' is not of the form {form}")
         try:
             return path.strip(), kind(value.strip())
-        except (ValueError, argparse.ArgumentTypeError) as error:
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError(f"{path.strip()}: {error}") from error
+        except ValueError as error:
             raise argparse.ArgumentTypeError(f"'{text.strip()}' is not of the form {form}") from error
 
     return read
