@@ -20,7 +20,8 @@ def find_backend(backend: str | Path = DEFAULT_BACKEND) -> str:
     """The folder or hub id of a backend.
 
     A backend is a folder in diffusers' format, a name that a package registered in the entry point group
-    `neuralusd.backends` (its value is a module or a function that gives a folder), or a hub id of the form "owner/name".
+    `neuralusd.backends` (its value is a module or a function that gives a folder), or a hub id of the form
+    "owner/name".
 
     Raises:
         BackendError: lists the names there are.
@@ -74,8 +75,8 @@ def _load(location: str, device: str) -> NeuralUSDPipeline:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise BackendError(
-            f"the backend '{location}' cannot be loaded: {error}. neuralusd loads safetensors in diffusers' folder format only; "
-            "if this is `mini`, install neuralusd again"
+            f"the backend '{location}' cannot be loaded: {error}. neuralusd loads safetensors in diffusers' folder "
+            "format only; if this is `mini`, install neuralusd again"
         ) from error
     finally:
         logging.set_verbosity(verbosity)

@@ -34,8 +34,8 @@ class Tokens:
         encoder: id of the encoder that made them. Tokens are only ever used with that encoder.
         revision: revision of the encoder's weights.
         grid: (rows, columns) of the crop's cells; rows * columns == K.
-        points: (K, 3) float32, where each cell lies in the asset's local space; NaN where the cell saw nothing of the asset
-            or its depth is unknown. None where no cell has a known place.
+        points: (K, 3) float32, where each cell lies in the asset's local space; NaN where the cell saw nothing of the
+            asset or its depth is unknown. None where no cell has a known place.
         extent: (2, 3) float32, the asset's local box when it was encoded. Another asset that takes these tokens
             places their points by this box relative to its own.
         crop: (x, y, h, w) of the crop in the source image, normalised to the image.
@@ -228,7 +228,8 @@ class Passes:
     Attributes:
         ids: (H, W) int32, index into `Scene.assets` of the asset seen; -1 where nothing of any asset is seen.
         depth: (H, W) float32 in metres along the viewing axis; inf where nothing is seen.
-        points: (H, W, 3) float32, the point seen in the local space of the asset seen (in world metres where no asset); NaN where nothing is seen.
+        points: (H, W, 3) float32, the point seen in the local space of the asset seen (in world metres where no
+            asset); NaN where nothing is seen.
         normals: (H, W, 3) float32 unit normals in world space, facing the camera; 0 where nothing is seen. May be None.
         color: (H, W, 3) float32 display-referred sRGB in 0..1. May be None.
     """
@@ -251,7 +252,8 @@ def reindexed(ids: np.ndarray, paths: Sequence[str], scene: Scene) -> np.ndarray
     return lookup[ids]
 
 
-# The corners the paper's 3D pose is made of: the box's origin and the ends of its three axes, as rows of `Asset.corners`.
+# The corners the paper's 3D pose is made of: the box's origin and the ends of its three axes, as rows of
+# `Asset.corners`.
 POSE_CORNERS = (0, 4, 2, 1)
 
 

@@ -1,7 +1,7 @@
 """A world as arrays: what training reads, and a compact file of it to carry to another machine.
 
-Frames are flat (T of them); `scene` says which belong together. Slots are as in `neuralusd.models.tensors`: slot 0 is the
-background, an id of 0 is everything that is no foreground asset.
+Frames are flat (T of them); `scene` says which belong together. Slots are as in `neuralusd.models.tensors`: slot 0 is
+the background, an id of 0 is everything that is no foreground asset.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class PackedWorld:
     """Frames of many scenes.
 
     Attributes:
-        color: (T, H, W, 3) uint8 sRGB. depth: (T, H, W) float16 metres, inf where nothing is seen. ids: (T, H, W) uint8 slots.
+        color: (T, H, W, 3) uint8 sRGB. depth: (T, H, W) float16 metres, inf where nothing is seen. ids: (T, H, W)
+            uint8 slots.
         scene: (T,) int32, index into `names`.
         world_to_camera: (T, 4, 4); intrinsics: (T, 4), see `camera_intrinsics`.
         local_to_world: (T, N, 4, 4); extent: (T, N, 2, 3); presence: (T, N).
@@ -145,7 +146,9 @@ def load_packed(paths: Sequence[str | Path]) -> PackedWorld:
 def join(worlds: Sequence[PackedWorld]) -> PackedWorld:
     """Several worlds as one; scenes stay apart even where their names are the same."""
     merged = {
-        f.name: np.concatenate([getattr(world, f.name) for world in worlds]) for f in fields(PackedWorld) if f.name != "names"
+        f.name: np.concatenate([getattr(world, f.name) for world in worlds])
+        for f in fields(PackedWorld)
+        if f.name != "names"
     }
     offsets = np.cumsum([0, *(len(world.names) for world in worlds[:-1])])
     merged["scene"] = np.concatenate([world.scene + offset for world, offset in zip(worlds, offsets, strict=True)])

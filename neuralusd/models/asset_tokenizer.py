@@ -39,7 +39,8 @@ class Keep:
     ) -> Keep:
         """Random dropout with these probabilities (section 3.5, appendix C).
 
-        Each asset drops each modality, each of its poses and itself on its own; with probability `everything` a scene drops all.
+        Each asset drops each modality, each of its poses and itself on its own; with probability `everything` a scene
+        drops all.
         """
         shape, device = scene.presence.shape, scene.presence.device
 
@@ -63,9 +64,9 @@ class Keep:
 class Conditioning:
     """What a denoiser is conditioned on.
 
-    `tokens` (B, T, M) for cross-attention; `mask` (B, T) bool, which of them are of present assets; `landing` (B, C, latent,
-    latent), the extra input channels; `base` (B, latent channels, latent, latent), the picture that landed, to which the
-    denoiser's prediction of the sample is added. The last two are None in the plain recipe.
+    `tokens` (B, T, M) for cross-attention; `mask` (B, T) bool, which of them are of present assets; `landing` (B, C,
+    latent, latent), the extra input channels; `base` (B, latent channels, latent, latent), the picture that landed,
+    to which the denoiser's prediction of the sample is added. The last two are None in the plain recipe.
     """
 
     tokens: torch.Tensor
@@ -84,9 +85,11 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
     Args:
         appearance_dim, geometry_dim: D of the encoders. grid: their cells.
         pose_dim: D' of each pose embedding. hidden_dim: width of the MLPs. cross_attention_dim: width of the result.
-        log_depth: the depth of a box corner enters as its logarithm, which serves stages of every size; False is the paper's metres.
+        log_depth: the depth of a box corner enters as its logarithm, which serves stages of every size; False is the
+            paper's metres.
         attention_pool: cells of a crop's side that cross-attention sees as one; 1 is the paper's.
-        appearance_landing, geometry_landing: (channels, factor, resolution) of `TokenLanding`; None is the paper's plain recipe.
+        appearance_landing, geometry_landing: (channels, factor, resolution) of `TokenLanding`; None is the paper's
+            plain recipe.
         latent_size, latent_channels: of what the denoiser works on.
     """
 
@@ -121,8 +124,11 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
             ("land_geometry", geometry_dim, geometry_landing),
         ):
             if resolution % latent_size:
-                raise ValueError(f"`{name}` lands at {resolution}, which must be a multiple of `latent_size` {latent_size}")
-            setattr(self, name, TokenLanding(width, grid, factor, channels, resolution))
+                raise ValueError(
+                    f"`{name}` lands at {resolution}, which must be a multiple of `latent_size` {latent_size}"
+                )
+            covers = name == "land_appearance"
+            setattr(self, name, TokenLanding(width, grid, factor, channels, resolution, coverage=covers))
         channels, _, resolution = appearance_landing
         patch = (resolution // latent_size) ** 2
         self.base = nn.Conv2d((channels + FACTS) * patch, latent_channels, 1)

@@ -16,23 +16,30 @@ from .tensors import CameraTensors
 
 @dataclass
 class Crops:
-    """Crops of `N` assets.
+    """Crops of the `M` assets that B source images show, of N slots each.
 
     Attributes:
-        appearance: (B, N, 4, S, S), sRGB in -1..1 and the mask; 0 where the mask is 0.
-        geometry: (B, N, 2, S, S), depth in -1..1 (nearest -1) and the mask; 0 where the mask is 0.
+        appearance: (M, 4, S, S), sRGB in -1..1 and the mask; 0 where the mask is 0.
+        geometry: (M, 2, S, S), depth in -1..1 (nearest -1) and the mask; 0 where the mask is 0.
+        image, slot: (M,) int64, whose crop it is. present: (B, N), 0 where nothing of the asset is seen.
         boxes: (B, N, 4) of x, y, h, w in the source image, normalised.
-        present: (B, N), 0 where nothing of the asset is seen.
     """
 
     appearance: torch.Tensor
     geometry: torch.Tensor
-    boxes: torch.Tensor
+    image: torch.Tensor
+    slot: torch.Tensor
     present: torch.Tensor
+    boxes: torch.Tensor
+
+    def row(self, image: int, slot: int) -> int:
+        """Index into M. Raises IndexError where the asset is not present."""
+        return int(((self.image == image) & (self.slot == slot)).nonzero()[0, 0])
 
 
 def mask_boxes(masks: torch.Tensor, margin: float = 0.04) -> torch.Tensor:
-    """Tight boxes (B, N, 4) of x, y, h, w around masks (B, N, H, W), a margin wider, normalised; 0 where a mask is empty."""
+    """Tight boxes (B, N, 4) of x, y, h, w around masks (B, N, H, W), a margin wider, normalised; 0 where a mask is
+    empty."""
 
     def span(profile: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         size = profile.shape[-1]
@@ -69,28 +76,26 @@ def crop_assets(
     """Crops of all assets of source images.
 
     Args:
-        color: (B, 3, H, W) sRGB in 0..1. depth: (B, H, W) in metres; inf where nothing is seen. masks: (B, N, H, W) of 0 and 1.
+        color: (B, 3, H, W) sRGB in 0..1. depth: (B, H, W) in metres; inf where nothing is seen.
+        masks: (B, N, H, W) of 0 and 1.
         size: S, pixels of a crop's side.
         normalize_depth: nearest to farthest depth of the object become -1 to 1 (section 3.3.1: raw depth ties the
             object to a place in the scene). False keeps log metres, the ablation.
     """
-    batch, count, height, width = masks.shape
     boxes = mask_boxes(masks)
-    present = (boxes[..., 2] > 0).float()
-    known = torch.isfinite(depth)
-    depth = torch.where(known, depth, torch.zeros_like(depth))
-    positions = _grid(boxes, size, size).flatten(0, 1)
-    flat_masks = masks.flatten(0, 1).unsqueeze(1).float()
-
-    def spread(image: torch.Tensor) -> torch.Tensor:
-        return image.unsqueeze(1).expand(-1, count, -1, -1, -1).flatten(0, 1)
-
-    mask = _sample(flat_masks, positions, "bilinear")
-    rgb = _sample(spread(color) * flat_masks, positions, "bilinear") / mask.clamp_min(1e-3)
-    inside = (mask > 0.5).float()
+    present = boxes[..., 2] > 0
+    image, slot = present.nonzero(as_tuple=True)
+    positions = _grid(boxes[image, slot], size, size)
+    mask = masks[image, slot].unsqueeze(1).to(color.dtype)
+    metres = depth[image].unsqueeze(1)
+    known = torch.isfinite(metres)
+    smooth = _sample(torch.cat([color[image] * mask, mask], 1), positions, "bilinear")
+    covered = smooth[:, 3:]
+    inside = (covered > 0.5).to(color.dtype)
+    rgb = smooth[:, :3] / covered.clamp_min(1e-3)
     appearance = torch.cat([(rgb.clamp(0, 1) * 2 - 1) * inside, inside], 1)
 
-    nearest = _sample(torch.cat([spread(depth.unsqueeze(1)), flat_masks * spread(known.unsqueeze(1).float())], 1), positions, "nearest")
+    nearest = _sample(torch.cat([torch.where(known, metres, 0.0), mask * known], 1), positions, "nearest")
     metres, seen = nearest[:, :1], (nearest[:, 1:] > 0.5) & (inside > 0.5)
     if normalize_depth:
         low = torch.where(seen, metres, torch.inf).amin((1, 2, 3), keepdim=True)
@@ -98,16 +103,14 @@ def crop_assets(
         value = (metres - low) / (high - low).clamp_min(1e-6) * 2 - 1
     else:
         value = metres.clamp_min(1e-3).log()
-    geometry = torch.cat([torch.where(seen, value, torch.zeros_like(value)), seen.float()], 1)
-
-    shape = (batch, count, -1, size, size)
-    return Crops(appearance.view(shape), geometry.view(shape), boxes, present)
+    geometry = torch.cat([torch.where(seen, value, 0.0), seen.to(color.dtype)], 1)
+    return Crops(appearance, geometry, image, slot, present.float(), boxes)
 
 
 def token_points(
     depth: torch.Tensor,
     masks: torch.Tensor,
-    boxes: torch.Tensor,
+    crops: Crops,
     grid: tuple[int, int],
     camera: CameraTensors,
     local_to_world: torch.Tensor,
@@ -118,23 +121,26 @@ def token_points(
     A cell's point is at the cell's centre in the image, at the median depth of what the cell sees of the asset.
 
     Args:
-        depth: (B, H, W) in metres. masks: (B, N, H, W). boxes: (B, N, 4) of the crops. grid: the crops' cells.
+        depth: (B, H, W) in metres. masks: (B, N, H, W). crops: of these. grid: the crops' cells.
         camera: the source cameras. local_to_world: (B, N, 4, 4) at the source's time.
         samples: positions looked at along each side of a cell.
 
     Returns:
         (B, N, K, 3), NaN where a cell sees nothing of its asset or no depth.
     """
-    batch, count = masks.shape[:2]
+    image, slot = crops.image, crops.slot
     rows, columns = grid
-    positions = _grid(boxes, rows * samples, columns * samples)
-    metres = depth.unsqueeze(1).expand(-1, count, -1, -1)
-    metres = torch.where((masks > 0.5) & torch.isfinite(metres), metres, torch.nan)
-    sampled = _sample(metres.flatten(0, 1).unsqueeze(1), positions.flatten(0, 1), "nearest")
-    cells = sampled.view(batch, count, rows, samples, columns, samples).transpose(3, 4)
-    cells = cells.reshape(batch, count, rows * columns, samples * samples)
-    centres = _grid(boxes, rows, columns).flatten(2, 3)
-    world = camera.unproject(torch.cat([centres, cells.nanmedian(-1).values.unsqueeze(-1)], -1))
-    inverse = torch.linalg.inv(local_to_world)
-    local = world @ inverse[..., :3, :3] + inverse[..., 3, None, :3]
-    return torch.where(torch.isfinite(cells).any(-1, keepdim=True), local, torch.nan)
+    boxes = crops.boxes[image, slot]
+    metres = depth[image]
+    metres = torch.where((masks[image, slot] > 0.5) & torch.isfinite(metres), metres, torch.nan).unsqueeze(1)
+    cells = _sample(metres, _grid(boxes, rows * samples, columns * samples), "nearest")
+    cells = cells.view(-1, rows, samples, columns, samples).transpose(2, 3).reshape(-1, rows * columns, samples**2)
+    middle = cells.nanmedian(-1).values
+    places = torch.cat([_grid(boxes, rows, columns).flatten(1, 2), middle.unsqueeze(-1)], -1)
+    of_asset = CameraTensors(camera.world_to_camera[image], camera.intrinsics[image], camera.orthographic[image])
+    world = of_asset.unproject(places)
+    inverse = torch.linalg.inv(local_to_world[image, slot])
+    local = world @ inverse[:, :3, :3] + inverse[:, None, 3, :3]
+    points = local.new_full((*crops.present.shape, rows * columns, 3), torch.nan)
+    points[image, slot] = torch.where(torch.isfinite(middle).unsqueeze(-1), local, torch.nan)
+    return points

@@ -20,7 +20,9 @@ class _Mixer(nn.Module):
         super().__init__()
         self.between = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
         self.norm = nn.GroupNorm(1, channels)
-        self.within = nn.Sequential(nn.Conv2d(channels, 2 * channels, 1), nn.GELU(), nn.Conv2d(2 * channels, channels, 1))
+        self.within = nn.Sequential(
+            nn.Conv2d(channels, 2 * channels, 1), nn.GELU(), nn.Conv2d(2 * channels, channels, 1)
+        )
         nn.init.zeros_(self.within[2].weight)
         nn.init.zeros_(self.within[2].bias)
 
@@ -57,7 +59,7 @@ class PatchCropEncoder(ModelMixin, ConfigMixin):
         self.embed = nn.Conv2d(in_channels, token_dim, patch_size, stride=patch_size)
         pixels = torch.eye(in_channels * patch_size**2)[:token_dim].view(-1, in_channels, patch_size, patch_size)
         with torch.no_grad():
-            self.embed.weight.mul_(0.1)
+            self.embed.weight.mul_(0.02)
             self.embed.weight[: len(pixels)] += pixels
             self.embed.bias.zero_()
         self.position = nn.Parameter(torch.zeros(1, token_dim, *self.grid))
@@ -86,7 +88,8 @@ class DinoCropEncoder(ModelMixin, ConfigMixin):
 
     Args:
         dino: the transformers configuration as a dictionary with its `model_type` ("vit", "dinov2", "dinov3_vit", ...).
-        in_channels: 4 for appearance crops, 2 for geometry crops; the mask cuts the crop out, depth is repeated to three channels.
+        in_channels: 4 for appearance crops, 2 for geometry crops; the mask cuts the crop out, depth is repeated to
+            three channels.
         crop_size: S, pixels (224 with ViT-B/8 gives the paper's 28 x 28 feature map, appendix C).
     """
 
@@ -106,7 +109,9 @@ class DinoCropEncoder(ModelMixin, ConfigMixin):
         self.backbone = AutoModel.from_config(AutoConfig.for_model(values.pop("model_type"), **values))
 
     @classmethod
-    def from_dino(cls, dino: str, *, in_channels: int = 4, crop_size: int = 224, revision: str = "main") -> DinoCropEncoder:
+    def from_dino(
+        cls, dino: str, *, in_channels: int = 4, crop_size: int = 224, revision: str = "main"
+    ) -> DinoCropEncoder:
         """From a DINO of transformers, by hub id or local folder (safetensors only)."""
         from transformers import AutoConfig, AutoModel
 

@@ -1,7 +1,7 @@
 """Tokens know where they land: splatting tokens to their places in the target image.
 
-A token is a cell of a crop with depth, so a point in its asset's local space. The asset's target pose and the target camera
-place that point in the target image. There the tokens' features enter the denoiser as extra input channels, the
+A token is a cell of a crop with depth, so a point in its asset's local space. The asset's target pose and the target
+camera place that point in the target image. There the tokens' features enter the denoiser as extra input channels, the
 nearest in front, beside the paper's cross-attention. Pose control is then exact by construction, and the
 network has to refine and to complete. The paper has no such channels; without them this is its plain recipe.
 """
@@ -9,12 +9,15 @@ network has to refine and to complete. The paper has no such channels; without t
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from .tensors import CameraTensors, SceneTensors, TokenTensors
 
 # Channels that accompany the features: landed, background, filled from the coarse grid, relative log depth.
 FACTS = 4
+# Below this coverage a feature does not land at all.
+_COVERED = 0.25
 
 
 def surface_points(points: torch.Tensor, grid: tuple[int, int], factor: int) -> torch.Tensor:
@@ -30,7 +33,8 @@ def surface_points(points: torch.Tensor, grid: tuple[int, int], factor: int) -> 
     cells = points.unflatten(1, (rows, columns))
 
     def tangent(dimension: int) -> torch.Tensor:
-        # Of the differences to both neighbours the shorter one stays on the surface where the other crosses a depth edge.
+        # Of the differences to both neighbours the shorter one stays on the surface where the other crosses a depth
+        # edge.
         step = torch.diff(cells, dim=dimension)
         missing = torch.full_like(cells.narrow(dimension, 0, 1), torch.nan)
         both = torch.stack([torch.cat([missing, step], dimension), torch.cat([step, missing], dimension)])
@@ -69,23 +73,49 @@ def nearest_in_front(places: torch.Tensor, image: torch.Tensor, images: int, res
     return torch.where(seen == len(places), -1, seen).view(images, area)
 
 
+def fill_holes(features: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Smooth values where nothing is known, from ever coarser means of what is known around (pull-push).
+
+    Args:
+        features: (B, C, S, S). known: (B, 1, S, S) of 0 and 1.
+    """
+    levels = [(features * known, known)]
+    while levels[-1][0].shape[-1] > 1:
+        total, weight = levels[-1]
+        levels.append((F.avg_pool2d(total, 2), F.avg_pool2d(weight, 2)))
+    total, weight = levels.pop()
+    filled = total / weight.clamp_min(1e-6)
+    for total, weight in reversed(levels):
+        filled = F.interpolate(filled, scale_factor=2.0, mode="bilinear", align_corners=False)
+        # A cell that only part of its area knows of is blended with the coarser level.
+        share = weight.clamp(0, 1)
+        filled = share * total / weight.clamp_min(1e-6) + (1 - share) * filled
+    return filled
+
+
 class TokenLanding(nn.Module):
     """Splats one modality's tokens into the target.
 
     Args:
-        token_dim: D. grid: the crop's cells. factor: each token unfolds to `factor` x `factor` features, so that the detail
-            inside a token lands where it belongs. channels: features that land. resolution: side of the grid they land on.
+        token_dim: D. grid: the crop's cells. factor: each token unfolds to `factor` x `factor` features, so that the
+            detail inside a token lands where it belongs. channels: features that land. resolution: side of the grid
+            they land on.
+        coverage: the last feature says how much of it the asset covers, as the crop's mask does; what is not covered is
+            seen through, and does not hide what is behind.
     """
 
-    def __init__(self, token_dim: int, grid: tuple[int, int], factor: int, channels: int, resolution: int) -> None:
+    def __init__(
+        self, token_dim: int, grid: tuple[int, int], factor: int, channels: int, resolution: int, coverage: bool = False
+    ) -> None:
         super().__init__()
         self.grid, self.factor, self.channels, self.resolution = grid, factor, channels, resolution
+        self.coverage = coverage
         self.unfold = nn.Linear(token_dim, factor * factor * channels)
         # As the encoder's tokens start as pixels, so what lands starts as them.
         cells = factor * factor
         shared = min(channels, token_dim // cells)
         with torch.no_grad():
-            self.unfold.weight.mul_(0.1)
+            self.unfold.weight.mul_(0.02)
             self.unfold.bias.zero_()
             for channel in range(shared):
                 for cell in range(cells):
@@ -97,10 +127,16 @@ class TokenLanding(nn.Module):
         image, slot = (keep > 0).nonzero(as_tuple=True)
         if not len(image):
             return keep.new_zeros(images, self.channels + FACTS, side, side)
+        features = self.unfold(tokens.values[image, slot])
+        rows, columns = self.grid
+        features = features.view(-1, rows, columns, self.factor, self.factor, self.channels)
+        features = features.transpose(2, 3).reshape(-1, self.channels)
         with torch.no_grad(), torch.autocast(keep.device.type, enabled=False):
             places = self._places(scene, tokens, image, slot)
             per_asset = places.shape[1]
             places = places.flatten(0, 1)
+            if self.coverage:
+                places = torch.where(features[:, -1:] > _COVERED, places, torch.nan)
             of_image = image.repeat_interleave(per_asset)
             fine = nearest_in_front(places, of_image, images, side)
             coarse = nearest_in_front(places, of_image, images, side // 2).view(images, side // 2, 1, side // 2, 1)
@@ -113,13 +149,16 @@ class TokenLanding(nn.Module):
             mean = depth.sum(1, keepdim=True) / landed.sum(1, keepdim=True).clamp_min(1)
             background = (slot == 0)[index // per_asset]
             facts = torch.stack([landed, landed & background, filled, (depth - mean) * landed], -1)
-        features = self.unfold(tokens.values[image, slot])
-        rows, columns = self.grid
-        features = features.view(-1, rows, columns, self.factor, self.factor, self.channels)
-        features = features.transpose(2, 3).reshape(-1, self.channels)
-        features = features[index] * landed.unsqueeze(-1)
-        joined = torch.cat([features, facts.to(features.dtype)], -1)
-        return joined.transpose(1, 2).unflatten(2, (side, side))
+        features = features[index].transpose(1, 2).unflatten(2, (side, side))
+        facts = facts.transpose(1, 2).unflatten(2, (side, side)).to(features.dtype)
+        share = facts[:, :1]
+        if self.coverage:
+            share = share * torch.sigmoid(8 * (features[:, -1:] - 0.5))
+        # What is uncovered is the background's, more often than not.
+        background = share * facts[:, 1:2]
+        around = torch.where(background.flatten(1).any(-1)[:, None, None, None], background, share)
+        features = share * features + (1 - share) * fill_holes(features, around).to(features.dtype)
+        return torch.cat([features, facts], 1)
 
     def _places(
         self, scene: SceneTensors, tokens: TokenTensors, image: torch.Tensor, slot: torch.Tensor

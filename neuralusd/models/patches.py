@@ -37,9 +37,10 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
     """
 
     @register_to_config
-    def __init__(self, patch_size: int = 4, scaling_factor: float = 1.0) -> None:
+    def __init__(self, patch_size: int = 4, latent_channels: int = 48, scaling_factor: float = 1.0) -> None:
         super().__init__()
-        self.register_to_config(latent_channels=3 * patch_size**2)
+        if latent_channels != 3 * patch_size**2:
+            raise ValueError(f"`latent_channels` {latent_channels} has to be 3 * `patch_size`**2, {3 * patch_size**2}")
         self.register_buffer("patch", torch.tensor([float(patch_size)]))  # safetensors files hold at least one tensor
 
     @property

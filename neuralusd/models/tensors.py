@@ -14,13 +14,15 @@ import torch
 
 from ..scene import APPEARANCE, GEOMETRY, Asset, Camera, Scene, Tokens, pose_2d, pose_3d
 
-# A corner this far outside of the image says "out of view" as well as one farther out, and keeps the pose MLP in its range.
+# A corner this far outside of the image says "out of view" as well as one farther out, and keeps the pose MLP in its
+# range.
 POSE_LIMIT = 2.0
 
 
 @dataclass
 class CameraTensors:
-    """Cameras: `world_to_camera` (B, 4, 4); `intrinsics` (B, 4) as from `camera_intrinsics`; `orthographic` (B,) bool."""
+    """Cameras: `world_to_camera` (B, 4, 4); `intrinsics` (B, 4) as from `camera_intrinsics`; `orthographic` (B,)
+    bool."""
 
     world_to_camera: torch.Tensor
     intrinsics: torch.Tensor
@@ -83,7 +85,8 @@ class SceneTensors:
 
 @dataclass
 class TokenTensors:
-    """One modality's tokens: `values` (B, N, K, D); `points` (B, N, K, 3) in the asset's local space, NaN where unknown;
+    """One modality's tokens: `values` (B, N, K, D); `points` (B, N, K, 3) in the asset's local space, NaN where
+    unknown;
     `extent` (B, N, 2, 3), the box the points belong to; `present` (B, N), 0 where the asset has no such tokens."""
 
     values: torch.Tensor

@@ -12,8 +12,9 @@ from ..scene import Asset, Camera, Scene, Tokens
 def footprint(before: Scene, after: Scene, height: int, width: int, margin: float = 0.12) -> np.ndarray:
     """Where an edit may change the image.
 
-    That is the projected boxes, before and after, of every asset that changed (pose, box, presence, tokens), wider by `margin` of
-    each box's size for contact shadows and reflections. A change of camera or of the background is the whole image.
+    That is the projected boxes, before and after, of every asset that changed (pose, box, presence, tokens), wider by
+    `margin` of each box's size for contact shadows and reflections. A change of camera or of the background is the
+    whole image.
 
     Returns:
         (height, width) bool.

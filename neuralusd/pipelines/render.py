@@ -17,8 +17,8 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from ..errors import EncoderMismatchError, TokensError
 from ..models.asset_tokenizer import AssetTokenizer, Conditioning, Keep
-from ..models.crops import crop_assets, token_points
-from ..models.encoders import PatchCropEncoder, DinoCropEncoder
+from ..models.crops import Crops, crop_assets, token_points
+from ..models.encoders import DinoCropEncoder, PatchCropEncoder
 from ..models.patches import PatchAutoencoder
 from ..models.tensors import SceneTensors, TokenTensors, scene_tensors, slots, token_tensors
 from ..scene import APPEARANCE, GEOMETRY, Asset, Camera, Passes, Scene, Tokens
@@ -36,7 +36,8 @@ class NeuralUSDPipelineOutput(BaseOutput):
 
 @dataclass
 class Encoding:
-    """`tokens`: path to modality to `Tokens`, of the assets encoded anew. `unchanged`, `unseen`: paths of the others."""
+    """`tokens`: path to modality to `Tokens`, of the assets encoded anew. `unchanged`, `unseen`: paths of the
+    others."""
 
     tokens: dict[str, dict[str, Tokens]]
     unchanged: list[str]
@@ -46,8 +47,8 @@ class Encoding:
 class NeuralUSDPipeline(DiffusionPipeline):
     """Renders scenes with tokens, and encodes pictures of scenes to tokens.
 
-    `mini` and Stable Diffusion 2.1 are both this class, with other components and weights. It is saved and loaded as every
-    diffusers pipeline is, `save_pretrained` and `from_pretrained`.
+    `mini` and Stable Diffusion 2.1 are both this class, with other components and weights. It is saved and loaded as
+    every diffusers pipeline is, `save_pretrained` and `from_pretrained`.
 
     Args:
         vae: image to latents. unet: the denoiser, conditioned by cross-attention on asset tokens in place of text.
@@ -93,8 +94,9 @@ class NeuralUSDPipeline(DiffusionPipeline):
         expected = vae.config.latent_channels + asset_tokenizer.landing_channels
         if unet.config.in_channels != expected:
             raise ValueError(
-                f"`unet` takes {unet.config.in_channels} channels, but the latents ({vae.config.latent_channels}) and the "
-                f"landed tokens ({asset_tokenizer.landing_channels}) are {expected}; these components are of different models"
+                f"`unet` takes {unet.config.in_channels} channels, but the latents ({vae.config.latent_channels}) and "
+                f"the landed tokens ({asset_tokenizer.landing_channels}) are {expected}; these components are of "
+                "different models"
             )
         if appearance_encoder.grid != geometry_encoder.grid:
             raise ValueError(
@@ -127,7 +129,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
             scene: the assets and the camera the picture was taken with.
             passes: the picture (`color`), who is seen where (`ids`, index into `scene.assets`) and at which `depth`.
             assets: paths of the assets to encode; None encodes all. source: recorded in the tokens.
-            known: path to modality to the `digest` of tokens there are; an asset whose digests still hold is left alone.
+            known: path to modality to the `digest` of tokens there are; an asset whose digests hold is left alone.
 
         Raises:
             TokensError: there is no picture.
@@ -149,7 +151,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
         for modality in MODALITIES:
             encoder = self.encoder(modality)
             crops = crop_assets(color, depth, mask, encoder.crop_size, normalize_depth=self.config.normalize_depth)
-            points = token_points(depth, mask, crops.boxes, encoder.grid, tensors.camera, tensors.local_to_world)
+            points = token_points(depth, mask, crops, encoder.grid, tensors.camera, tensors.local_to_world)
             views[modality] = crops, points
         result = Encoding({}, [], [])
         for slot, asset in entries:
@@ -160,7 +162,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
                 continue
             tokens = {}
             for modality, (crops, points) in views.items():
-                pixels = (crops.appearance if modality == APPEARANCE else crops.geometry)[:, slot]
+                pixels = _pixels(crops, modality, slot)
                 tokens[modality] = self._tokens(
                     modality, asset, scene.camera, pixels, points[0, slot], crops.boxes[0, slot], source
                 )
@@ -168,8 +170,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
                 result.unchanged.append(asset.path)
                 continue
             for modality, made in tokens.items():
-                crops = views[modality][0]
-                pixels = (crops.appearance if modality == APPEARANCE else crops.geometry)[:, slot]
+                pixels = _pixels(views[modality][0], modality, slot)
                 encoder = self.encoder(modality)
                 made.values = encoder(pixels.to(encoder.dtype))[0].to(torch.float16).cpu().numpy()
             result.tokens[asset.path] = tokens
@@ -210,10 +211,14 @@ class NeuralUSDPipeline(DiffusionPipeline):
 
     # -- render ---------------------------------------------------------------------------------------------------
 
-    def check_inputs(self, scenes: Sequence[Scene], guidance: Mapping[str, float], steps: int) -> None:
+    def check_inputs(
+        self, scenes: Sequence[Scene], guidance: Mapping[str, float], steps: int, drop: Sequence[str] = ()
+    ) -> None:
         """Raises `TokensError`, `EncoderMismatchError` or ValueError that name the prim, the argument and the cure."""
         if not isinstance(steps, int) or steps < 1:
             raise ValueError(f"`num_inference_steps` has to be a whole number of at least 1 but is {steps!r}")
+        if set(drop) - set(Keep.__dataclass_fields__):
+            raise ValueError(f"`drop` knows {sorted(Keep.__dataclass_fields__)} but has {sorted(drop)}")
         unknown = set(guidance) - {*MODALITIES, "pose"}
         if unknown:
             raise ValueError(f"`modality_guidance` knows 'appearance', 'geometry' and 'pose' but has {sorted(unknown)}")
@@ -231,8 +236,8 @@ class NeuralUSDPipeline(DiffusionPipeline):
         theirs, ours = (tokens.encoder, tokens.revision), (encoder.config.identifier, encoder.config.revision)
         if theirs != ours:
             raise EncoderMismatchError(
-                f"<{path}> has {modality} tokens of encoder '{theirs[0]}' revision '{theirs[1]}', but this backend reads "
-                f"'{ours[0]}' revision '{ours[1]}'; encode the stage again with this backend: neuralusd encode"
+                f"<{path}> has {modality} tokens of encoder '{theirs[0]}' revision '{theirs[1]}', but this backend "
+                f"reads '{ours[0]}' revision '{ours[1]}'; encode the stage again with this backend: neuralusd encode"
             )
         expected = (encoder.grid[0] * encoder.grid[1], encoder.token_dim)
         if tokens.values.shape != expected:
@@ -253,12 +258,12 @@ class NeuralUSDPipeline(DiffusionPipeline):
         modality_guidance: Mapping[str, float] | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         latents: torch.Tensor | None = None,
+        drop: Sequence[str] = (),
         hold_image: np.ndarray | None = None,
         footprint: np.ndarray | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callable[..., dict[str, Any]] | None = None,
-        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> NeuralUSDPipelineOutput | tuple:
         """Renders a scene, or several scenes as one batch.
 
@@ -268,10 +273,11 @@ class NeuralUSDPipeline(DiffusionPipeline):
             modality_guidance: further guidance of single modalities, "appearance", "geometry" or "pose": how many times
                 the difference that modality makes is added.
             generator: makes the noise; the same generator state gives the same image. latents: noise to use instead.
+            drop: parts of `Keep` that are zeroed for all assets, as "appearance", "pose_3d" or "landing".
             hold_image: (H, W, 3) sRGB in 0..1, the image before an edit; what lies outside of `footprint` keeps to it.
             footprint: (H, W) bool, where the edit may change the image. Both or neither.
             output_type: "pil", "np" or "latent".
-            callback_on_step_end: as in diffusers; `pipe._interrupt = True` inside of it cancels.
+            callback_on_step_end: as in diffusers, with the latents; `pipe._interrupt = True` inside of it cancels.
 
         Raises:
             TokensError, EncoderMismatchError: see `check_inputs`.
@@ -280,12 +286,12 @@ class NeuralUSDPipeline(DiffusionPipeline):
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         emphasis = {name: value for name, value in (modality_guidance or {}).items() if value}
-        self.check_inputs(scenes, emphasis, steps)
+        self.check_inputs(scenes, emphasis, steps, drop)
         if (hold_image is None) != (footprint is None):
             raise ValueError("`hold_image` and `footprint` have to be given together")
         self._interrupt = False
         device = self._execution_device
-        conditions, weights = self._conditions(scenes, scale, emphasis, device)
+        conditions, weights = self._conditions(scenes, scale, emphasis, drop, device)
 
         self.scheduler.set_timesteps(steps, device=device)
         side = self.config.sample_size // self.vae_scale_factor
@@ -307,8 +313,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
                     known = held if last else self.scheduler.add_noise(held, noise, timesteps[index + 1].reshape(1))
                     latents = torch.where(hole, latents, known.to(latents.dtype))
                 if callback_on_step_end is not None:
-                    given = {name: locals()[name] for name in callback_on_step_end_tensor_inputs}
-                    latents = callback_on_step_end(self, index, timestep, given).get("latents", latents)
+                    latents = callback_on_step_end(self, index, timestep, {"latents": latents}).get("latents", latents)
                 progress.update()
         if output_type == "latent":
             return NeuralUSDPipelineOutput(images=latents) if return_dict else (latents,)
@@ -320,7 +325,12 @@ class NeuralUSDPipeline(DiffusionPipeline):
         return NeuralUSDPipelineOutput(images=result) if return_dict else (result,)
 
     def _conditions(
-        self, scenes: list[Scene], scale: float, emphasis: Mapping[str, float], device: torch.device
+        self,
+        scenes: list[Scene],
+        scale: float,
+        emphasis: Mapping[str, float],
+        drop: Sequence[str],
+        device: torch.device,
     ) -> tuple[Conditioning, list[float]]:
         """What the denoiser sees, the full condition first, and how much each prediction counts in their sum."""
         target = scene_tensors(scenes).to(device)
@@ -328,14 +338,15 @@ class NeuralUSDPipeline(DiffusionPipeline):
             token_tensors(scenes, modality, (_area(self.encoder(modality).grid), self.encoder(modality).token_dim))
             for modality in MODALITIES
         )
-        keeps, weights = [Keep.all(target)], [float(scale)]
+        nothing = torch.zeros_like(target.presence)
+        full = replace(Keep.all(target), **dict.fromkeys(drop, nothing))
+        keeps, weights = [full], [float(scale)]
         if scale != 1.0:
             keeps.append(Keep.none(target))
             weights.append(1.0 - scale)
         for modality, weight in emphasis.items():
-            nothing = torch.zeros_like(target.presence)
             parts = ("pose_2d", "pose_3d", "landing") if modality == "pose" else (modality,)
-            keeps.append(replace(Keep.all(target), **dict.fromkeys(parts, nothing)))
+            keeps.append(replace(full, **dict.fromkeys(parts, nothing)))
             weights[0] += weight
             weights.append(-weight)
         keep = Keep(*(torch.cat([getattr(k, name) for k in keeps]) for name in Keep.__dataclass_fields__))
@@ -348,7 +359,9 @@ class NeuralUSDPipeline(DiffusionPipeline):
         self, target: SceneTensors, appearance: TokenTensors, geometry: TokenTensors, keep: Keep
     ) -> Conditioning:
         tokenizer = self.asset_tokenizer
-        with torch.autocast(self._execution_device.type, dtype=tokenizer.dtype, enabled=tokenizer.dtype != torch.float32):
+        with torch.autocast(
+            self._execution_device.type, dtype=tokenizer.dtype, enabled=tokenizer.dtype != torch.float32
+        ):
             return tokenizer(target, appearance, geometry, keep)
 
     def _denoise(
@@ -401,6 +414,12 @@ def add_base(prediction: torch.Tensor, conditions: Conditioning, scheduler: Any)
     if conditions.base is None or scheduler.config.prediction_type != "sample":
         return prediction
     return prediction + conditions.base.to(prediction.dtype)
+
+
+def _pixels(crops: Crops, modality: str, slot: int) -> torch.Tensor:
+    """(1, C, S, S), the crop of the first image's asset in `slot`."""
+    row = crops.row(0, slot)
+    return (crops.appearance if modality == APPEARANCE else crops.geometry)[row : row + 1]
 
 
 def _area(grid: tuple[int, int]) -> int:

@@ -70,7 +70,9 @@ def take_tokens(stage: Usd.Stage, path: str, modality: str, donor: str) -> None:
     theirs = {tokens.GetName() for tokens in NeuralTokensAPI.GetAll(source)}
     if modality not in theirs:
         has = ", ".join(sorted(theirs)) or "none"
-        raise EditError(f"<{donor}> has no {modality} tokens (it has: {has}); run `neuralusd encode` on its stage first")
+        raise EditError(
+            f"<{donor}> has no {modality} tokens (it has: {has}); run `neuralusd encode` on its stage first"
+        )
     NeuralTokensAPI.Apply(asset.GetPrim(), modality).CreateFromRel().SetTargets([source.GetPath()])
 
 
@@ -86,7 +88,9 @@ def replace_background(stage: Usd.Stage, donor: str, time: float | None = None) 
     Raises:
         EditError: the stage has no background, or the donor has no tokens.
     """
-    backgrounds = [p for p in stage.Traverse() if NeuralAssetAPI(p) and NeuralAssetAPI(p).GetRoleAttr().Get() == BACKGROUND]
+    backgrounds = [
+        p for p in stage.Traverse() if NeuralAssetAPI(p) and NeuralAssetAPI(p).GetRoleAttr().Get() == BACKGROUND
+    ]
     if not backgrounds:
         raise EditError(
             f"{stage.GetRootLayer().identifier} has no background to replace; run `neuralusd encode` on it first"
@@ -140,7 +144,8 @@ def _asset(stage: Usd.Stage, path: str) -> NeuralAssetAPI:
     if not prim or prim.IsPseudoRoot():
         known = [str(p.GetPath()) for p in stage.Traverse(Usd.TraverseInstanceProxies()) if NeuralAssetAPI(p)]
         raise EditError(
-            f"there is no prim <{path}> on {stage.GetRootLayer().identifier}; its neural assets are: {', '.join(known) or 'none'}"
+            f"there is no prim <{path}> on {stage.GetRootLayer().identifier}; its neural assets are: "
+            f"{', '.join(known) or 'none'}"
         )
     prim = editable_prim(stage, path)
     return NeuralAssetAPI(prim) if NeuralAssetAPI(prim) else NeuralAssetAPI.Apply(prim)
@@ -163,5 +168,7 @@ def _about_origin(stage: Usd.Stage, path: str, matrix: np.ndarray, time: float |
 def _numbers(path: str, what: str, values: Sequence[float], count: int) -> np.ndarray:
     array = np.asarray(values, dtype=np.float64)
     if array.shape != (count,) or not np.isfinite(array).all():
-        raise EditError(f"<{path}> cannot be edited by {list(values)}; {what} is {count} finite number{'s' * (count > 1)}")
+        raise EditError(
+            f"<{path}> cannot be edited by {list(values)}; {what} is {count} finite number{'s' * (count > 1)}"
+        )
     return array

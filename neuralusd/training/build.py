@@ -69,23 +69,23 @@ def _encoder(config: RenderTrainingConfig, modality: str) -> PatchCropEncoder | 
     return PatchCropEncoder(in_channels=channels, **settings)
 
 
-def encode_sources(encoder: Any, source: Sources, extent: torch.Tensor, modality: str, config: RenderTrainingConfig) -> TokenTensors:
+def encode_sources(
+    encoder: Any, source: Sources, extent: torch.Tensor, modality: str, config: RenderTrainingConfig
+) -> TokenTensors:
     """One modality's tokens of all assets of source frames, with gradients to the encoder; `extent` (B, N, 2, 3)."""
     with torch.no_grad():
         masks = source.masks
         if not config.mask_background:
             masks = torch.cat([torch.ones_like(masks[:, :1]), masks[:, 1:]], 1)
-        crops = crop_assets(source.color, source.depth, masks, encoder.crop_size, normalize_depth=config.normalize_depth)
-        points = token_points(
-            source.depth, source.masks, crops.boxes, encoder.grid, source.camera, source.local_to_world
+        crops = crop_assets(
+            source.color, source.depth, masks, encoder.crop_size, normalize_depth=config.normalize_depth
         )
+        points = token_points(source.depth, source.masks, crops, encoder.grid, source.camera, source.local_to_world)
         pixels = crops.appearance if modality == "appearance" else crops.geometry
-        seen = crops.present.flatten() > 0
-    values = encoder(pixels.flatten(0, 1)[seen])
-    rows, columns = encoder.grid
-    every = values.new_zeros(len(seen), rows * columns, encoder.token_dim)
-    every[seen] = values
-    return TokenTensors(every.unflatten(0, crops.present.shape), points, extent, crops.present)
+    values = encoder(pixels)
+    every = values.new_zeros(*crops.present.shape, *values.shape[1:])
+    every[crops.image, crops.slot] = values
+    return TokenTensors(every, points, extent, crops.present)
 
 
 def condition(pipeline: NeuralUSDPipeline, pairs: Pairs, config: RenderTrainingConfig, keep: Keep) -> Conditioning:
@@ -101,7 +101,8 @@ def condition(pipeline: NeuralUSDPipeline, pairs: Pairs, config: RenderTrainingC
 
 
 def save_pipeline(pipeline: NeuralUSDPipeline, folder: str | Path) -> None:
-    """Saves as half-precision safetensors; each encoder's revision is a digest of its weights, which its tokens will carry."""
+    """Saves as half-precision safetensors; each encoder's revision is a digest of its weights, which its tokens will
+    carry."""
     pipeline = pipeline.to("cpu", torch.float16)
     for encoder in (pipeline.appearance_encoder, pipeline.geometry_encoder):
         digest = hashlib.sha256()

@@ -15,7 +15,8 @@ class RenderTrainingConfig:
         encoder: configuration of `PatchCropEncoder`, or of `DinoCropEncoder` where it has the key `dino`; the geometry
             encoder is of the same kind, with `geometry_dim` tokens where that is given.
         scheduler: configuration of the diffusion process (DDIM).
-        resolution: pixels. batch_size: pairs an optimizer step, over all processes and accumulation. steps: optimizer steps.
+        resolution: pixels. batch_size: pairs an optimizer step, over all processes and accumulation. steps: optimizer
+            steps.
         lr, encoder_lr: of the denoiser and tokenizer, and of the encoders. warmup_steps, then linear decay to 0.
         max_grad_norm: gradient clip. ema_decay: of the weights that are saved.
         modality_dropout, pose_dropout, all_dropout, landing_dropout: see `Keep.sample`.
@@ -79,7 +80,7 @@ MINI = RenderTrainingConfig(
         "norm_num_groups": 32,
     },
     asset_tokenizer={"cross_attention_dim": 192, "hidden_dim": 256, "pose_dim": 64, "attention_pool": 2},
-    encoder={"token_dim": 192},
+    encoder={"token_dim": 256},
     geometry_dim=64,
     scheduler=_MINI_SCHEDULER,
 )

@@ -1,4 +1,5 @@
-"""Paired frames on the training device (Neural USD, section 3.6): tokens from a source frame, pose from a target frame."""
+"""Paired frames on the training device (Neural USD, section 3.6): tokens from a source frame, pose from a target
+frame."""
 
 from __future__ import annotations
 
@@ -46,7 +47,13 @@ class PairSampler:
     """
 
     def __init__(
-        self, world: PackedWorld, device: torch.device | str, *, same_frame: float, paired: bool = True, augment: bool = True
+        self,
+        world: PackedWorld,
+        device: torch.device | str,
+        *,
+        same_frame: float,
+        paired: bool = True,
+        augment: bool = True,
     ) -> None:
         self.device = torch.device(device)
         self.same_frame = same_frame if paired else 1.0
@@ -90,7 +97,9 @@ class PairSampler:
         mirror: torch.Tensor | None = None,
         recolor: torch.Tensor | None = None,
     ) -> Pairs:
-        """The batch of these frames, each argument (B,) indices into the world; `mirror` (B,) bool; `recolor` (B, 3, 3)."""
+        """The batch of these frames: each argument (B,) indices into the world, `mirror` (B,) bool, `recolor` (B, 3, 3)
+        colour matrices.
+        """
         if mirror is None:
             mirror = torch.zeros_like(target, dtype=torch.bool)
         appearance_source = self._source(appearance, mirror, recolor)
@@ -106,7 +115,8 @@ class PairSampler:
 
     @staticmethod
     def _recolor(gain: torch.Tensor, choice: torch.Tensor) -> torch.Tensor:
-        """(B, 3, 3) colour matrices: gains of 0.8 to 1.2 a channel, and for a quarter of the batch the channels turned."""
+        """(B, 3, 3) colour matrices: gains of 0.8 to 1.2 a channel, and for a quarter of the batch the channels
+        turned."""
         matrices = torch.diag_embed(0.8 + 0.4 * gain)
         turned = matrices.roll(1, -1)
         return torch.where((choice < 0.25)[:, None, None], turned, matrices)

@@ -34,7 +34,9 @@ class RenderModel(torch.nn.Module):
         self.pipeline = pipeline
         self.trained = torch.nn.ModuleDict({name: getattr(pipeline, name) for name in TRAINED})
 
-    def forward(self, pairs: Pairs, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, pairs: Pairs, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
+    ) -> torch.Tensor:
         """The denoising loss, a mean over the batch; `latents` and `noise` (B, C, h, w), `timesteps` (B,)."""
         config, scheduler = self.config, self.pipeline.scheduler
         keep = Keep.sample(
@@ -74,6 +76,7 @@ def train_render(
     config: RenderTrainingConfig,
     output: str | Path,
     *,
+    initial: str | Path | None = None,
     seed: int = 0,
     max_minutes: float | None = None,
     checkpoint_steps: int = 1000,
@@ -87,8 +90,11 @@ def train_render(
     Writes `output`/log.jsonl as it goes and `output`/checkpoint, from which the same call resumes after a kill.
 
     Args:
-        max_minutes: ends the run early with the learning rate decayed all the same. checkpoint_steps: steps between checkpoints.
-        gradient_accumulation_steps: parts `config.batch_size` is computed in. mixed_precision: "bf16" or "no"; None asks the machine.
+        initial: folder of a pipeline to start from; its tensors are taken where name and shape are the same.
+        max_minutes: ends the run early with the learning rate decayed all the same. checkpoint_steps: steps between
+            checkpoints.
+        gradient_accumulation_steps: parts `config.batch_size` is computed in. mixed_precision: "bf16" or "no"; None
+            asks the machine.
         on_checkpoint: called with the averaged pipeline at each checkpoint.
     """
     output = Path(output)
@@ -99,6 +105,8 @@ def train_render(
     set_seed(seed, device_specific=True)
     sampler = PairSampler(world, accelerator.device, same_frame=config.same_frame, paired=config.paired)
     pipeline = build_pipeline(config)
+    if initial is not None:
+        _start_from(pipeline, initial)
     vae = pipeline.vae.requires_grad_(False).to(accelerator.device)
     pipeline.unet.to(memory_format=torch.channels_last)
     model = RenderModel(pipeline, config)
@@ -164,7 +172,9 @@ def train_render(
                     average.restore(model.parameters())
     average.copy_to(model.parameters())
     if accelerator.is_main_process:
-        (output / "training_config.json").write_text(json.dumps({**config.to_dict(), "seed": seed, "trained_steps": step}, indent=2))
+        (output / "training_config.json").write_text(
+            json.dumps({**config.to_dict(), "seed": seed, "trained_steps": step}, indent=2)
+        )
         save_pipeline(pipeline, output)
     return pipeline
 
@@ -175,6 +185,14 @@ def best_precision() -> str:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16" if capable else "no"
+
+
+def _start_from(pipeline: NeuralUSDPipeline, folder: str | Path) -> None:
+    given = NeuralUSDPipeline.from_pretrained(folder, use_safetensors=True)
+    for name in TRAINED:
+        own, other = getattr(pipeline, name).state_dict(), getattr(given, name).state_dict()
+        same = {key: value for key, value in other.items() if key in own and own[key].shape == value.shape}
+        getattr(pipeline, name).load_state_dict(same, strict=False)
 
 
 def _resume(accelerator: Accelerator, output: Path) -> tuple[int, float]:

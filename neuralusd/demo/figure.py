@@ -1,0 +1,93 @@
+"""Figure 1 of Neural USD, on `mini`: original, pose, appearance, geometry, background."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from .. import stage as stages
+from ..api import edit, edit_over, encode, render
+from ..evaluation.report import contact_sheet
+from ..images import save_image
+from .frames import copy_frame, read_passes
+
+FRAMES = Path(__file__).parent / "frames"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One panel: its name, what it says to a reader, and the arguments of `neuralusd.edit`."""
+
+    name: str
+    says: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+EDITS: tuple[Edit, ...] = ()
+
+
+def run_demo(
+    output: str | Path,
+    *,
+    backend: str | Path = "mini",
+    seed: int = 0,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[Path]:
+    """Encodes two held-out frames, writes five layers over one stage, each over the last, and renders each.
+
+    Args:
+        output: folder of the stages, layers and pictures. say: called with a line as each thing is done.
+
+    Returns:
+        The five pictures and the contact sheet, last.
+    """
+    output = Path(output)
+    sidecars = {}
+    for source in sorted(FRAMES.glob("*.usda")):
+        path = copy_frame(source, output)
+        stage = stages.sidecar(path)
+        done = encode(stage, image=path.with_suffix(".png"), passes=read_passes(path, stage), backend=backend)
+        sidecars[source.stem] = stages.save(stage)
+        say(f"encoded {len(done.encoded)} assets of {path.name} into {sidecars[source.stem].name}")
+    below, image, stage = sidecars["room"], None, stages.open_stage(sidecars["room"])
+    pictures: list[Path] = []
+    panels = []
+    for number, step in enumerate(EDITS, start=1):
+        layer = output / f"{number}_{step.name}.usda"
+        layer.unlink(missing_ok=True)
+        edited = edit_over(below, layer)
+        arguments = {
+            name: value.format(output=output) if isinstance(value, str) else
+            {k: v.format(output=output) if isinstance(v, str) else v for k, v in value.items()}
+            for name, value in step.arguments.items()
+        }  # fmt: skip
+        edit(edited, **arguments)
+        stages.save(edited)
+        # The first panel is the stage as it was encoded; there is no image before it to keep.
+        image = render(edited, backend=backend, seed=seed, before=stage, before_image=image, hold=number > 1)
+        pictures.append(save_image(image, output / f"{number}_{step.name}.png"))
+        say(f"{pictures[-1].name}: {step.says}")
+        panels.append((f"({'abcde'[number - 1]}) {step.name}: {step.says}", image))
+        below, stage = layer, edited
+    sheet = _sheet(output, panels)
+    pictures.append(output / "figure1.png")
+    sheet.save(pictures[-1])
+    return pictures
+
+
+def _sheet(output: Path, panels: list[tuple[str, PIL.Image.Image]]) -> PIL.Image.Image:
+    """The source photograph and the panels side by side, each twice its size with its name above."""
+    first = np.asarray(PIL.Image.open(output / "room.png").convert("RGB"), np.float32) / 255
+    tiles = {"source": first[None]} | {title: np.asarray(image, np.float32)[None] / 255 for title, image in panels}
+    columns = [contact_sheet({title.split(":")[0]: tile}, scale=2) for title, tile in tiles.items()]
+    sheet = PIL.Image.new("RGB", (sum(c.width for c in columns) + 4 * (len(columns) - 1), columns[0].height), "white")
+    left = 0
+    for column in columns:
+        sheet.paste(column, (left, 0))
+        left += column.width + 4
+    return sheet

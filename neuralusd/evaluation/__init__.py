@@ -1,0 +1,1 @@
+"""Metrics and tables on held-out scenes and models."""

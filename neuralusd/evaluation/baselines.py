@@ -1,0 +1,33 @@
+"""Baselines without a model."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ..models.landing import nearest_in_front
+from .pairs import Pair
+
+
+def copy_source(pair: Pair) -> np.ndarray:
+    """The source frame as it is."""
+    return pair.source.passes.color  # type: ignore[return-value]
+
+
+def splat_source(pair: Pair) -> np.ndarray:
+    """Every source pixel carried by its depth and its asset's motion into the target; holes show the source frame."""
+    source, target = pair.source, pair.target
+    height, width = source.passes.ids.shape
+    origins, directions = source.scene.camera.rays(height, width)
+    world = origins + np.where(np.isfinite(source.passes.depth), source.passes.depth, np.nan)[..., None] * directions
+    moved = world.copy()
+    for index, asset in enumerate(source.scene.assets):
+        mask = source.passes.ids == index
+        other = next((a for a in target.scene.assets if a.path == asset.path), None)
+        motion = np.linalg.inv(asset.local_to_world) @ other.local_to_world if other else np.full((4, 4), np.nan)
+        moved[mask] = world[mask] @ motion[:3, :3] + motion[3, :3]
+    places = torch.from_numpy(target.scene.camera.project(moved).reshape(-1, 3))
+    winner = nearest_in_front(places, torch.zeros(len(places), dtype=torch.int64), 1, height)[0].numpy()
+    colors = copy_source(pair).reshape(-1, 3)
+    result = np.where((winner >= 0)[:, None], colors[np.maximum(winner, 0)], colors)
+    return result.reshape(height, width, 3)

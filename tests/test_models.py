@@ -1,0 +1,278 @@
+"""Crops, tokens and landing: what the paper's sections 3.3 and 3.4 promise, on scenes where the answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neuralusd.models.asset_tokenizer import AssetTokenizer, Keep
+from neuralusd.models.crops import crop_assets, mask_boxes, token_points
+from neuralusd.models.encoders import DinoCropEncoder, PatchCropEncoder
+from neuralusd.models.landing import TokenLanding, nearest_in_front, surface_points
+from neuralusd.models.tensors import TokenTensors, scene_tensors, slots, token_tensors
+from tests.tiny_world import boxes_stage, frame
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """A scene of two boxes as tensors: (scene, target tensors, color, depth, masks)."""
+    scene, passes = frame(boxes_stage(), 1, SIZE)
+    order = slots(scene)
+    masks = np.stack([passes.ids == scene.assets.index(asset) for asset in order]).astype(np.float32)
+    color = torch.from_numpy(passes.color).permute(2, 0, 1)[None]
+    depth = torch.from_numpy(passes.depth)[None]
+    return scene, scene_tensors([scene]), color, depth, torch.from_numpy(masks)[None]
+
+
+def landed_tokens(seen, grid=(8, 8), factor=2):
+    """Tokens that are the crops' own pixels, so that what lands can be compared with the picture."""
+    _, target, color, depth, masks = seen
+    crops = crop_assets(color, depth, masks, grid[0] * factor)
+    points = token_points(depth, masks, crops, grid, target.camera, target.local_to_world)
+    pixels = torch.nn.functional.pixel_unshuffle(crops.appearance[:, :3], factor).flatten(2).transpose(1, 2)
+    values = torch.zeros(*crops.present.shape, *pixels.shape[1:])
+    values[crops.image, crops.slot] = pixels
+    landing = TokenLanding(pixels.shape[-1], grid, factor, 3, SIZE // 2)
+    with torch.no_grad():
+        landing.unfold.weight.zero_()
+        for channel in range(3):
+            for cell in range(factor * factor):
+                landing.unfold.weight[cell * 3 + channel, channel * factor * factor + cell] = 1
+    return landing, TokenTensors(values, points, target.extent, crops.present)
+
+
+def test_a_crop_shows_its_asset_and_nothing_else(seen):
+    scene, _, color, depth, masks = seen
+    before = crop_assets(color, depth, masks, 32)
+    painted = torch.where(masks[:, 2:3] > 0, torch.ones_like(color), color)  # another object turns white
+    after = crop_assets(painted, depth, masks, 32)
+    row = before.row(0, 1)
+    assert torch.equal(before.appearance[row], after.appearance[row])
+    assert not torch.equal(before.appearance[before.row(0, 2)], after.appearance[after.row(0, 2)])
+
+
+def test_the_background_has_its_foreground_masked(seen):
+    _, _, color, depth, masks = seen
+    crops = crop_assets(color, depth, masks, SIZE)
+    mask = crops.appearance[crops.row(0, 0), 3]
+    assert 0 < mask.mean() < 1
+    assert (crops.appearance[crops.row(0, 0), :3][:, mask == 0] == 0).all()
+
+
+def test_normalised_depth_does_not_say_where_the_object_is(seen):
+    """Section 3.3.1: raw depth ties an object to its place; normalised depth is the same nearer and farther."""
+    _, _, color, depth, masks = seen
+    near, far = crop_assets(color, depth, masks, 32), crop_assets(color, depth + 5, masks, 32)
+    torch.testing.assert_close(near.geometry, far.geometry, atol=1e-4, rtol=0)
+    raw_near = crop_assets(color, depth, masks, 32, normalize_depth=False)
+    raw_far = crop_assets(color, depth + 5, masks, 32, normalize_depth=False)
+    assert (raw_near.geometry - raw_far.geometry).abs().max() > 0.3
+
+
+def test_boxes_are_tight_around_masks():
+    masks = torch.zeros(1, 2, 20, 10)
+    masks[0, 0, 4:9, 2:7] = 1
+    x, y, h, w = mask_boxes(masks, margin=0.0)[0, 0].tolist()
+    assert (x * 10, y * 20, h * 20, w * 10) == pytest.approx((1.5, 3.5, 6, 6))  # half a pixel wider on each side
+    assert mask_boxes(masks)[0, 1].tolist() == [0, 0, 0, 0]
+
+
+def test_token_points_lie_on_the_objects(seen):
+    scene, target, color, depth, masks = seen
+    crops = crop_assets(color, depth, masks, 32)
+    points = token_points(depth, masks, crops, (8, 8), target.camera, target.local_to_world)[0]
+    for slot, asset in enumerate(slots(scene)):
+        if asset.role == "foreground":
+            seen_points = points[slot][torch.isfinite(points[slot]).all(-1)].numpy()
+            low, high = asset.extent
+            assert len(seen_points) > 10
+            inside = ((seen_points > low - 0.15) & (seen_points < high + 0.15)).all(-1)
+            assert inside.mean() > 0.9
+
+
+def test_tokens_land_on_the_picture_they_came_from(seen):
+    _, target, color, depth, _ = seen
+    landing, tokens = landed_tokens(seen)
+    picture = landing(target, tokens, target.presence)[0]
+    there = picture[3] > 0
+    truth = torch.nn.functional.avg_pool2d(color * 2 - 1, 2)[0]
+    known = torch.nn.functional.avg_pool2d(torch.isfinite(depth).float()[None], 2)[0, 0] == 1
+    assert there[known].float().mean() > 0.95 and there.float().mean() < 1  # the sky has no depth and lands nowhere
+    assert (picture[:3] - truth).abs().mean(0)[there].median() < 0.05
+
+
+def test_a_moved_object_takes_its_tokens_along(seen):
+    scene, target, *_ = seen
+    landing, tokens = landed_tokens(seen)
+    box = slots(scene)[1]
+    only = torch.zeros_like(target.presence)
+    only[0, 1] = 1
+
+    def centre(moved):
+        rows, columns = (landing(moved, tokens, only)[0, 3] > 0).nonzero(as_tuple=True)
+        return np.array([rows.float().mean() + 0.5, columns.float().mean() + 0.5]) / landing.resolution
+
+    still = centre(target)
+    box.local_to_world[3, :3] += [0.0, 0.3, 0.1]
+    try:
+        expected = np.diff([scene.camera.project(box.corners() - [0, 0.3, 0.1]).mean(0)[:2],
+                            scene.camera.project(box.corners()).mean(0)[:2]], axis=0)[0]  # fmt: skip
+        assert centre(scene_tensors([scene])) - still == pytest.approx(expected, abs=0.03)
+    finally:
+        box.local_to_world[3, :3] -= [0.0, 0.3, 0.1]
+
+
+@given(st.integers(0, 2**31 - 1))
+@settings(max_examples=20, deadline=None)
+def test_the_nearest_point_is_seen(seed):
+    generator = torch.Generator().manual_seed(seed)
+    places = torch.rand(200, 3, generator=generator) * 1.4 - 0.2
+    image = torch.randint(0, 2, (200,), generator=generator)
+    winner = nearest_in_front(places, image, 2, 4)
+    for which in range(2):
+        for cell in range(16):
+            row, column = divmod(cell, 4)
+            here = (image == which) & (places[:, 2] > 0)
+            here &= (places[:, 0] >= row / 4) & (places[:, 0] < (row + 1) / 4)
+            here &= (places[:, 1] >= column / 4) & (places[:, 1] < (column + 1) / 4)
+            index = winner[which, cell].item()
+            if not here.any():
+                assert index == -1
+            else:
+                assert here[index] and places[index, 2] == places[here, 2].min()
+
+
+def test_surface_points_continue_planes_and_stop_at_edges():
+    row, column = torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="ij")
+    plane = torch.stack([column, row, 2 * column + row], -1)
+    plane[:, 2:] += torch.tensor([0.0, 0.0, 100.0])  # a depth edge between the second and the third column
+    plane[3, 3] = torch.nan
+    fine = surface_points(plane.reshape(1, 16, 3), (4, 4), 2).view(8, 8, 3)
+    on_first = fine[:, :4]
+    torch.testing.assert_close(on_first[..., 2], 2 * on_first[..., 0] + on_first[..., 1])
+    assert fine[6:, 6:].isnan().all() and fine[:6].isfinite().all()
+
+
+def test_tokens_of_another_asset_fill_the_box(seen):
+    """Appearance swaps land inside of the target's box, whatever the donor's size."""
+    scene, target, *_ = seen
+    landing, tokens = landed_tokens(seen)
+    donor = TokenTensors(tokens.values, tokens.points * 10, tokens.extent * 10, tokens.present)
+    only = torch.zeros_like(target.presence)
+    only[0, 1] = 1
+    own, other = landing(target, tokens, only), landing(target, donor, only)
+    # Rounding lets a point on a cell's edge land beside it.
+    assert ((own - other).abs().amax(1) < 1e-3).float().mean() > 0.98
+
+
+def tokenizer(**changes):
+    settings_ = {
+        "appearance_dim": 12, "geometry_dim": 8, "grid": (4, 4), "pose_dim": 8, "hidden_dim": 16,
+        "cross_attention_dim": 20,
+        "appearance_landing": None, "geometry_landing": None, "latent_size": 8,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    return AssetTokenizer(**{**settings_, **changes}).eval()
+
+
+def random_tokens(target, width, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = target.presence.shape
+    return TokenTensors(
+        torch.randn(*shape, 16, width, generator=generator), torch.full((*shape, 16, 3), torch.nan), target.extent,
+        torch.ones(shape),
+    )  # fmt: skip
+
+
+def test_every_asset_gives_as_many_tokens_as_cells(seen):
+    _, target, *_ = seen
+    conditions = tokenizer()(target, random_tokens(target, 12), random_tokens(target, 8, 1))
+    assert conditions.tokens.shape == (1, 3 * 16 + 1, 20)  # equation 7, and one for nothing
+    assert conditions.landing is None and conditions.base is None
+
+
+def test_dropping_everything_forgets_everything(seen):
+    _, target, *_ = seen
+    model = tokenizer()
+    nothing = [
+        model(target, random_tokens(target, 12, s), random_tokens(target, 8, s), Keep.none(target)).tokens
+        for s in (0, 1)
+    ]
+    assert torch.equal(*nothing)
+
+
+@pytest.mark.parametrize("part", ["appearance", "geometry", "pose_2d", "pose_3d"])
+def test_each_modality_matters_until_it_is_dropped(seen, part):
+    scene, target, *_ = seen
+    model, keep = tokenizer(), Keep.all(target)
+    a, g = random_tokens(target, 12), random_tokens(target, 8, 1)
+    full = model(target, a, g, keep).tokens
+    setattr(keep, part, torch.zeros_like(target.presence))
+    assert not torch.allclose(full, model(target, a, g, keep).tokens)
+
+
+def test_an_absent_asset_is_masked(seen):
+    scene, *_ = seen
+    scene.assets[1].presence = 0.0
+    try:
+        target = scene_tensors([scene])
+    finally:
+        scene.assets[1].presence = 1.0
+    conditions = tokenizer()(target, random_tokens(target, 12), random_tokens(target, 8))
+    assert conditions.mask.view(-1)[:-1].view(3, 16).any(-1).tolist() == [True, False, True]
+
+
+def test_dropout_has_the_papers_probabilities():
+    scene, _ = frame(boxes_stage(), 1, 16)
+    target = scene_tensors([scene] * 4000)
+    torch.manual_seed(0)
+    keep = Keep.sample(target, modality=0.25, pose=0.25, everything=0.1)
+    assert keep.pose_3d.mean().item() == pytest.approx(0.9 * 0.75, abs=0.02)
+    assert keep.appearance.mean().item() == pytest.approx(0.9 * 0.75, abs=0.02)
+    everything = (keep.appearance + keep.geometry + keep.pose_2d + keep.pose_3d).sum(1) == 0
+    assert everything.float().mean().item() == pytest.approx(0.1, abs=0.02)
+
+
+def test_patch_tokens_start_as_pixels():
+    encoder = PatchCropEncoder(in_channels=4, crop_size=32, patch_size=4, token_dim=48)
+    torch.nn.init.zeros_(encoder.embed.weight)
+    with torch.no_grad():
+        encoder.embed.weight += torch.eye(64)[:48].view(48, 4, 4, 4)
+    crops = torch.randn(2, 4, 32, 32)
+    pixels = torch.nn.functional.unfold(crops[:, :3], 4, stride=4).transpose(1, 2)
+    torch.testing.assert_close(encoder(crops), pixels)
+
+
+@pytest.mark.parametrize(
+    "dino",
+    [
+        {"model_type": "vit", "patch_size": 8, "image_size": 32},
+        {"model_type": "dinov2", "patch_size": 8, "image_size": 32},
+        {"model_type": "dinov3_vit", "patch_size": 8, "image_size": 32, "num_register_tokens": 2},
+    ],
+)
+def test_dino_encoders_give_their_patches(dino, tmp_path):
+    config = {**dino, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    encoder = DinoCropEncoder(config, in_channels=2, crop_size=48).eval()
+    crops = torch.randn(3, 2, 48, 48)
+    tokens = encoder(crops)
+    assert encoder.grid == (6, 6) and tokens.shape == (3, 36, 32)
+    encoder.save_pretrained(tmp_path / "encoder")
+    encoder.backbone.save_pretrained(tmp_path / "dino")
+    again = DinoCropEncoder.from_pretrained(tmp_path / "encoder").eval()
+    from_dino = DinoCropEncoder.from_dino(tmp_path / "dino", in_channels=2, crop_size=48).eval()
+    torch.testing.assert_close(again(crops), tokens)
+    torch.testing.assert_close(from_dino(crops), tokens)
+
+
+def test_scenes_of_different_sizes_batch_together():
+    small, _ = frame(boxes_stage(boxes=1), 1, 16)
+    large, _ = frame(boxes_stage(boxes=3), 1, 16)
+    target = scene_tensors([small, large])
+    assert target.presence.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+    assert token_tensors([small, large], "appearance", (4, 2)).present.sum() == 0

@@ -1,0 +1,142 @@
+"""The training recipe on a world of boxes: it learns, it resumes, its ablations are switches."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from neuralusd.datasets.packed import load_packed, save_packed
+from neuralusd.models.tensors import scene_tensors
+from neuralusd.pipelines.render import NeuralUSDPipeline
+from neuralusd.training.config import CONFIGS, SD21
+from neuralusd.training.pairs import PairSampler
+from neuralusd.training.render import train_render
+from tests.tiny_backend import TINY
+from tests.tiny_world import boxes_stage, boxes_world, frame
+
+
+@pytest.fixture(scope="module")
+def world():
+    return boxes_world(TINY.resolution)
+
+
+def small(**changes):
+    return dataclasses.replace(TINY, **{"batch_size": 4, "steps": 4, "warmup_steps": 1, **changes})
+
+
+def losses(folder):
+    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_training_learns_a_world(world, tmp_path):
+    config = small(steps=150, batch_size=8, warmup_steps=5, lr=3e-3, encoder_lr=3e-3)
+    train_render(world, config, tmp_path, mixed_precision="no", checkpoint_steps=1000)
+    log = losses(tmp_path)
+    assert len(log) == 3 and log[-1] < 0.8 * log[0]
+    assert NeuralUSDPipeline.from_pretrained(tmp_path).config.sample_size == config.resolution
+
+
+def test_a_killed_run_goes_on_where_it_was(world, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(pipeline, step):
+        raise Killed
+
+    with pytest.raises(Killed):
+        train_render(world, small(), tmp_path, mixed_precision="no", checkpoint_steps=2, on_checkpoint=kill)
+    seen = []
+    train_render(
+        world,
+        small(),
+        tmp_path,
+        mixed_precision="no",
+        checkpoint_steps=1,
+        on_checkpoint=lambda p, step: seen.append(step),
+    )
+    assert seen == [3, 4]
+
+
+def test_time_can_run_out_before_steps(world, tmp_path):
+    train_render(world, small(steps=10**6), tmp_path, mixed_precision="no", max_minutes=0.02)
+    steps = json.loads((tmp_path / "training_config.json").read_text())["trained_steps"]
+    assert 0 < steps < 10**6
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"asset_tokenizer": {**TINY.asset_tokenizer, "appearance_landing": None, "geometry_landing": None}},
+        {"paired": False},
+        {"normalize_depth": False},
+        {"mask_background": False},
+        {"scheduler": {**TINY.scheduler, "prediction_type": "v_prediction"}},
+    ],
+    ids=["plain recipe", "single images", "raw depth", "background not masked", "v-prediction"],
+)
+def test_every_ablation_trains(world, tmp_path, changes):
+    train_render(world, small(steps=1, **changes), tmp_path, mixed_precision="no")
+    assert (tmp_path / "model_index.json").is_file()
+
+
+def test_the_full_size_is_appendix_c():
+    assert (SD21.batch_size, SD21.steps, SD21.warmup_steps, SD21.max_grad_norm) == (512, 50_000, 2_000, 1.0)
+    assert (SD21.lr, SD21.encoder_lr, SD21.resolution, SD21.guidance_scale) == (1e-4, 5e-4, 256, 3.0)
+    assert (SD21.modality_dropout, SD21.pose_dropout, SD21.all_dropout) == (0.25, 0.25, 0.1)
+    assert SD21.asset_tokenizer["cross_attention_dim"] == 1024
+    assert SD21.encoder["crop_size"] // SD21.encoder["dino"]["patch_size"] == 28
+    assert CONFIGS["sd21"] is SD21
+
+
+def test_pairs_are_of_one_scene_and_mirror_as_a_whole(world):
+    sampler = PairSampler(world, "cpu", same_frame=0.0)
+    index = torch.tensor([0, 1])
+    plain = sampler.pairs(index, index, index)
+    mirrored = sampler.pairs(index, index, index, mirror=torch.tensor([True, True]))
+    torch.testing.assert_close(mirrored.color, plain.color.flip(-1))
+    torch.testing.assert_close(mirrored.appearance.masks, plain.appearance.masks.flip(-1))
+    # A point's place in the mirrored image is the mirror of its place.
+    point = plain.target.local_to_world[:, 1, 3, :3].unsqueeze(1)
+    h, w, depth = plain.target.camera.project(point).unbind(-1)
+    other = mirrored.target.camera.project(point)
+    torch.testing.assert_close(other, torch.stack([h, 1 - w, depth], -1))
+    boxes = plain.target.pose_2d
+    expected = torch.stack([1 - boxes[..., 0] - boxes[..., 3], *boxes[..., 1:].unbind(-1)], -1)
+    torch.testing.assert_close(mirrored.target.pose_2d, expected * plain.target.has_pose_2d.unsqueeze(-1))
+
+
+def test_training_and_rendering_see_the_same_poses(world):
+    scene, _ = frame(boxes_stage(0), 2, TINY.resolution)
+    rendered = scene_tensors([scene])
+    trained = PairSampler(world, "cpu", same_frame=1.0).pairs(*[torch.tensor([1])] * 3).target
+    for name in ("pose_2d", "pose_3d", "presence", "local_to_world", "extent"):
+        torch.testing.assert_close(getattr(trained, name)[:, :3], getattr(rendered, name), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(trained.background_pose, torch.zeros(1, 12), atol=1e-5, rtol=0)
+
+
+def test_a_packed_world_travels(world, tmp_path):
+    save_packed(world, tmp_path / "world.npz")
+    again = load_packed([tmp_path / "world.npz", tmp_path / "world.npz"])
+    assert len(again) == 2 * len(world) and len(again.names) == 2 * len(world.names)
+    half = slice(0, len(world))
+    assert np.array_equal(again.ids[half], world.ids)
+    assert np.abs(again.color[half].astype(int) - world.color).mean() < 4
+    known = np.isfinite(world.depth)
+    assert np.array_equal(np.isfinite(again.depth[half]), known)
+    assert again.depth[half][known] == pytest.approx(world.depth[known], rel=2e-3)
+    (tmp_path / "other.npz").write_bytes(b"")
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    with pytest.raises(ValueError, match="not a packed world"):
+        load_packed([tmp_path / "other.npz"])
+
+
+def test_a_world_without_pairs_says_so(world):
+    alone = dataclasses.replace(
+        world, scene=np.arange(len(world), dtype=np.int32), names=[str(i) for i in range(len(world))]
+    )
+    with pytest.raises(ValueError, match="no scene of this world has two frames"):
+        PairSampler(alone, "cpu", same_frame=0.0)
