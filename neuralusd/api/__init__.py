@@ -7,7 +7,7 @@ from .editing import edit, edit_over
 from .encoding import Encoded, PhotoWarning, encode, encode_photo
 from .progress import Cancelled, Progress
 from .rendering import render
-from .shots import base_stage, has_tokens, open_shot, start_time
+from .shots import base_stage, has_tokens, open_shot
 
 __all__ = [
     "Cancelled",
@@ -22,5 +22,4 @@ __all__ = [
     "has_tokens",
     "open_shot",
     "render",
-    "start_time",
 ]

@@ -17,7 +17,7 @@ from .. import stage as stages
 from ..annotate import annotate, to_scene
 from ..backends import DEFAULT_BACKEND, load_backend
 from ..errors import SceneError
-from ..scene import APPEARANCE, GEOMETRY, Passes, Scene, reindexed
+from ..scene import APPEARANCE, BACKGROUND, GEOMETRY, Passes, Scene, reindexed
 from ..schema import NeuralAssetAPI, NeuralTokensAPI
 from ..stage.errors import EmptyStageError
 from ..stage.tokens import DIGEST_KEY
@@ -74,7 +74,7 @@ def encode(
 
     Args:
         camera: path of a camera; None takes the stage's own, or frames the stage where it has none (`Encoded.framed`).
-        time: time code; None reads default values.
+        time: time code; None reads the earliest.
         image: a photograph or a rendering of this stage by this camera, its colours in place of the base colours. The
             camera's aperture is expanded to its aspect.
         passes: who is seen where and how deep, in place of ray casting (for a stage whose prims have boxes, not
@@ -156,10 +156,14 @@ def encode_photo(
     for note in annotation.notes:
         warnings.warn(note, PhotoWarning, stacklevel=2)
     scene, passes = to_scene(annotation)
+    paths = [asset.path for asset in scene.assets]
+    for asset in scene.foreground:
+        if asset.extent is None and asset.box2d is None:
+            warnings.warn(f"<{asset.path}> is left out: others' masks cover all of it", PhotoWarning, stacklevel=2)
+    scene.assets = [a for a in scene.assets if a.extent is not None or a.box2d is not None or a.role == BACKGROUND]
     stage = stages.create_stage(scene, output)
-    # An object that others hide has no box, so that the stage has fewer assets than the photograph.
     found = stages.read(stage, scene.camera.path, aspect=_aspect(passes, None))
-    passes = replace(passes, ids=reindexed(passes.ids, [asset.path for asset in scene.assets], found))
+    passes = replace(passes, ids=reindexed(passes.ids, paths, found))
     encode(
         stage,
         scene.camera.path,

@@ -46,7 +46,7 @@ def render(
     Args:
         camera: path of a camera; None takes the stage's own, or frames the stage where it has none. An edit (see
             `edit_over`) is framed as the stage that it edits.
-        time: time code; None reads default values. backend: see `find_backend`.
+        time: time code; None reads the earliest. backend: see `find_backend`.
         seed: the same seed gives the same image; 0 by default. steps: denoising steps.
         guidance: classifier-free guidance, 1 is none. modality_guidance: further guidance of "appearance", "geometry"
             or "pose".

@@ -41,8 +41,3 @@ def base_stage(stage: Usd.Stage) -> Usd.Stage | None:
     layer = stage.GetRootLayer()
     name = layer.customLayerData.get(BASE_KEY)
     return stages.open_stage(layer.ComputeAbsolutePath(name)) if name else None
-
-
-def start_time(stage: Usd.Stage) -> float | None:
-    """The time code at which a stage is looked at when nobody says: its start; None, the default time, without one."""
-    return stage.GetStartTimeCode() if stage.HasAuthoredTimeCodeRange() else None

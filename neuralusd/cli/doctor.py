@@ -39,7 +39,7 @@ def add(commands: Any) -> None:
     parser = add_command(commands, "doctor", run, SUMMARY, DESCRIPTION, EXAMPLES)
     parser.add_argument("stage", nargs="?", metavar="STAGE", help="a stage to look at, in place of the machine")
     parser.add_argument("--camera", metavar="PATH", help="camera prim (default: the stage's own)")
-    parser.add_argument("--frame", type=number, metavar="N", help="time code (default: the stage's start)")
+    parser.add_argument("--frame", type=number, metavar="N", help="time code (default: the earliest)")
     parser.add_argument("--backend", metavar="B", help="weights that are to read the tokens (default: mini)")
 
 
@@ -70,13 +70,12 @@ def _stage(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     import warnings
 
     from .._inspection import inspect_stage
-    from ..api import open_shot, start_time
+    from ..api import open_shot
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what could not be composed is part of the inspection
         stage = open_shot(args.stage)
-    time = start_time(stage) if args.frame is None else args.frame
-    found = inspect_stage(stage, args.camera, time, args.backend)
+    found = inspect_stage(stage, args.camera, args.frame, args.backend)
     _tell(console, args.stage, found)
     console.status = console.status if found.ok else FAILED
     return {"ok": found.ok, **asdict(found)}

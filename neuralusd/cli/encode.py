@@ -55,7 +55,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--backend", metavar="B", help="weights: a name, a folder or a hub id (default: mini)")
     stage = parser.add_argument_group("stages")
     stage.add_argument("--camera", metavar="PATH", help="camera prim (default: the stage's own)")
-    stage.add_argument("--frame", type=number, metavar="N", help="time code (default: the stage's start)")
+    stage.add_argument("--frame", type=number, metavar="N", help="time code (default: the earliest)")
     stage.add_argument("--image", metavar="FILE", help="a picture of the stage by this camera at this frame")
     stage.add_argument("--asset", action="append", metavar="PATH", help="encode this prim only; may be repeated")
     stage.add_argument("--force", action="store_true", default=None, help="encode also what has not changed")
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def _stage(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from .. import stage as stages
-    from ..api import encode, start_time
+    from ..api import encode
     from ..errors import SceneError
 
     check_output(args.output or stages.sidecar_path(args.input))
@@ -103,13 +103,12 @@ def _stage(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     for problem in stages.composition_problems(stage):
         console.note(problem)
     layer = stage.GetRootLayer()
-    time = start_time(stage) if args.frame is None else args.frame
     with console.bar(None, "encode") as bar:
         try:
             done = encode(
                 stage,
                 args.camera,
-                time,
+                args.frame,
                 image=args.image,
                 assets=args.asset,
                 backend=args.backend,
@@ -120,7 +119,7 @@ def _stage(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             raise type(error)(str(error).replace(layer.identifier, args.input)) from error
     if layer.dirty or not Path(layer.realPath or layer.identifier).exists():
         stages.save(stage)
-    return _result(console, layer.realPath, done, time)
+    return _result(console, layer.realPath, done, args.frame)
 
 
 def _photo(args: argparse.Namespace, console: Console) -> dict[str, Any]:

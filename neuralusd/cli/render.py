@@ -52,7 +52,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--camera", metavar="PATH", help="camera prim (default: the stage's own)")
     time = parser.add_mutually_exclusive_group()
-    time.add_argument("--frame", type=number, metavar="N", help="time code (default: the stage's start)")
+    time.add_argument("--frame", type=number, metavar="N", help="time code (default: the earliest)")
     time.add_argument("--frames", type=frames, metavar="SPEC", help="time codes: 1:24, 1:24x2, or 1,3,7")
     parser.add_argument("--resume", action="store_true", help="leave frames alone that are there and up to date")
     parser.add_argument("--seed", type=seed, metavar="N", help="of the noise (default: the stage's, else 0)")
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise UsageError(args.parser, "--before and --before-image are for holding; leave --no-hold away")
     check_output(args.output)
 
-    from ..api import base_stage, open_shot, render, start_time
+    from ..api import base_stage, open_shot, render
     from ..images import save_image
 
     stage = open_shot(args.stage)
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         before = before or base_stage(stage)
     if args.before_image and before is None:
         raise CommandError(f"{args.stage} names no stage that it edits. Name the one before the edit with --before.")
-    times = args.frames if args.frames is not None else [start_time(stage) if args.frame is None else args.frame]
+    times = args.frames if args.frames is not None else [args.frame]
     several = args.frames is not None
     options: dict[str, Any] = {
         "seed": args.seed,
