@@ -9,7 +9,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .parser import UsageError
 
@@ -41,7 +41,7 @@ class Console:
     def say(self, text: str) -> None:
         """A line of the result, for people."""
         if not self.as_json:
-            print(text, flush=True)
+            _write(text, sys.stdout)
 
     def note(self, text: str) -> None:
         """A line on stderr, once: what was assumed, found or left out."""
@@ -50,7 +50,7 @@ class Console:
             return
         self.notes.append(text)
         if not self.quiet:
-            self._stderr(f"note: {text}")
+            _write(f"note: {text}", sys.stderr)
 
     @contextmanager
     def bar(self, total: int | None, what: str, unit: str = "step") -> Iterator[tqdm]:
@@ -86,14 +86,14 @@ class Console:
         kind, message, status = _explain(error)
         if self.as_json:
             print(json.dumps({"error": message, "kind": kind}), flush=True)
-        self._stderr(f"neuralusd: {'' if status == CANCELLED else 'error: '}{message}")
+        _write(f"neuralusd: {'' if status == CANCELLED else 'error: '}{message}", sys.stderr)
         return status
 
     def usage(self, error: UsageError) -> None:
         """Says how a command is used."""
         if self.as_json:
             print(json.dumps({"error": error.message, "kind": "UsageError"}), flush=True)
-        self._stderr(f"{error.parser.prog}: error: {error.message}\nTry: {error.parser.prog} --help")
+        _write(f"{error.parser.prog}: error: {error.message}\nTry: {error.parser.prog} --help", sys.stderr)
 
     @contextmanager
     def _calm(self) -> Iterator[None]:
@@ -118,14 +118,15 @@ class Console:
         if category.__module__.partition(".")[0] == "neuralusd":
             self.note(str(message))
 
-    def _stderr(self, text: str) -> None:
-        if "tqdm" in sys.modules:  # a bar that is shown stays below
-            from tqdm import tqdm
 
-            tqdm.write(text, file=sys.stderr)
-            sys.stderr.flush()
-        else:
-            print(text, file=sys.stderr, flush=True)
+def _write(text: str, stream: TextIO) -> None:
+    if "tqdm" in sys.modules:  # a bar that is shown stays below
+        from tqdm import tqdm
+
+        tqdm.write(text, file=stream)
+        stream.flush()
+    else:
+        print(text, file=stream, flush=True)
 
 
 def _explain(error: BaseException) -> tuple[str, str, int]:

@@ -28,7 +28,7 @@ finished when the time is over.
 EXAMPLES = """\
 examples:
   neuralusd train --config mini --world world.npz -o out/mini
-  neuralusd train --config mini --world a.npz --world b.npz -o out/mini --max-minutes 120
+  neuralusd train --config mini --world a.npz b.npz -o out/mini --max-minutes 120
   neuralusd render shot.usda --backend out/mini -o out.png
 """
 
@@ -43,10 +43,11 @@ def _arguments(parser: Parser) -> None:
     parser.add_argument("--config", choices=sorted(CONFIGS), default="mini", help="what is trained (default: mini)")
     parser.add_argument(
         "--world",
-        action="append",
+        nargs="+",
+        action="extend",
         required=True,
         metavar="FILE|DIR",
-        help="of `data pack`, or a world; may be repeated",
+        help="files of `data pack`, or worlds",
     )
     parser.add_argument(
         "-o", "--output", required=True, metavar="DIR", help="folder of the weights, the log and checkpoints"
