@@ -20,6 +20,7 @@ from stages import add_camera, new_stage
 from tiny_backend import TINY, save_tiny_backend
 from tiny_world import boxes_stage, frame
 
+from neuralusd._environment import Check
 from neuralusd.cli import main
 from neuralusd.datasets.packed import load_packed
 from neuralusd.images import read_provenance
@@ -400,6 +401,15 @@ class TestWrongInputs:
 
 
 class TestDoctor:
+    @pytest.mark.parametrize(("ok", "status"), [(True, 0), (False, 1)])
+    def test_the_machine(self, run, monkeypatch, ok, status):
+        checks = [Check("usd", True, "OpenUSD 26.11"), Check("mini weights", ok, "no index", "get them again")]
+        monkeypatch.setattr("neuralusd._environment.check_environment", lambda: checks)
+        done, out, _ = run("doctor")
+        assert done == status and "OpenUSD 26.11" in out and ("get them again" in out) == (not ok)
+        done, out, _ = run("doctor", "--json")
+        assert done == status and json.loads(out)["ok"] == ok and json.loads(out)["checks"][1]["detail"] == "no index"
+
     def test_a_stage_that_can_be_encoded(self, run, tmp_path):
         two_boxes(tmp_path / "shot.usda")
         status, out, _ = run("doctor", "shot.usda")
