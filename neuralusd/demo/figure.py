@@ -28,7 +28,24 @@ class Edit:
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
-EDITS: tuple[Edit, ...] = ()
+CHAIR, ARMCHAIR, VASE = "/World/ModernArmchair_2", "/World/Armchair_1", "/World/Vase_3"
+CHAIRS, PLANKS = "{output}/chairs.neural.usdc", "{output}/planks.neural.usdc"
+
+EDITS = (
+    Edit("original", "the scene as it was encoded"),
+    Edit(
+        "pose",
+        "the shell chair comes nearer and turns",
+        {"move": {CHAIR: (-0.2, -0.3, 0.0)}, "rotate": {CHAIR: 10.0}},
+    ),
+    Edit("appearance", "the armchair takes the vase's look", {"appearance": {ARMCHAIR: VASE}}),
+    Edit(
+        "geometry",
+        "a wooden chair of another scene stands in the shell chair's place",
+        {"replace": {CHAIR: f"{CHAIRS}:/World/ChildrenChair_1"}},
+    ),
+    Edit("background", "the room of a third scene", {"background": f"{PLANKS}:/World/Room"}),
+)
 
 
 def run_demo(
@@ -38,7 +55,7 @@ def run_demo(
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Path]:
-    """Encodes two held-out frames, writes five layers over one stage, each over the last, and renders each.
+    """Encodes three held-out frames, writes five layers over one stage, each over the last, and renders each.
 
     Args:
         output: folder of the stages, layers and pictures. say: called with a line as each thing is done.

@@ -21,6 +21,7 @@ from ..models.crops import Crops, crop_assets, token_points
 from ..models.encoders import DinoCropEncoder, PatchCropEncoder
 from ..models.patches import PatchAutoencoder
 from ..models.tensors import SceneTensors, TokenTensors, scene_tensors, slots, token_tensors
+from ..models.transfer import transfer_appearance
 from ..scene import APPEARANCE, GEOMETRY, Asset, Camera, Passes, Scene, Tokens
 from .compositing import composite, feather
 
@@ -338,6 +339,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
             token_tensors(scenes, modality, (_area(self.encoder(modality).grid), self.encoder(modality).token_dim))
             for modality in MODALITIES
         )
+        appearance = transfer_appearance(appearance, geometry)
         nothing = torch.zeros_like(target.presence)
         full = replace(Keep.all(target), **dict.fromkeys(drop, nothing))
         keeps, weights = [full], [float(scale)]

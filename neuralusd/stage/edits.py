@@ -10,7 +10,7 @@ import numpy as np
 from pxr import Gf, Sdf, Tf, Usd, UsdGeom
 
 from ..errors import EditError
-from ..scene import APPEARANCE, BACKGROUND, GEOMETRY
+from ..scene import APPEARANCE, BACKGROUND, GEOMETRY, Tokens
 from ..schema import NeuralAssetAPI, NeuralTokensAPI
 from .bounds import Transforms
 from .edit import editable_prim
@@ -101,7 +101,24 @@ def replace_background(stage: Usd.Stage, donor: str, time: float | None = None) 
         take_tokens(stage, path, modality, donor)
     if old is not None and new is not None and old.view is not None and new.view is not None:
         camera_to_world = np.linalg.inv(old.view) @ _local_to_world(stage, path, time)
-        write_pose(stage, path, new.view @ camera_to_world, time)
+        # From the camera the donor looks the same at any size; at this one its floor is where the old floor was.
+        size = np.diag([*[_depth_ratio(old, new)] * 3, 1.0])
+        write_pose(stage, path, new.view @ size @ camera_to_world, time)
+
+
+def _depth_ratio(old: Tokens, new: Tokens) -> float:
+    """How much farther the old background is than the new one, in the lowest quarter of their pictures, or anywhere."""
+    depths = []
+    for tokens in (old, new):
+        if tokens.points is None or tokens.view is None:
+            return 1.0
+        depths.append(-(tokens.points @ tokens.view[:3, :3] + tokens.view[3, :3])[:, 2].reshape(tokens.grid))
+    if old.grid != new.grid:
+        return float(np.nanmedian(depths[0]) / np.nanmedian(depths[1]))
+    ratio = depths[0] / depths[1]
+    rows = old.grid[0] // 4
+    lowest = ratio[-rows:] if rows and np.isfinite(ratio[-rows:]).any() else ratio
+    return float(np.nanmedian(lowest)) if np.isfinite(lowest).any() else 1.0
 
 
 def donor_prim(stage: Usd.Stage, donor: str) -> Usd.Prim:

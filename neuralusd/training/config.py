@@ -83,6 +83,8 @@ MINI = RenderTrainingConfig(
     encoder={"token_dim": 256},
     geometry_dim=64,
     scheduler=_MINI_SCHEDULER,
+    guidance_scale=1.0,  # measured: what lands needs no guidance, see docs/evaluation.md
+    num_inference_steps=8,
 )
 
 # Stable Diffusion 2.1 with DINO ViT-B/8, by appendix C. Pretrained weights are loaded over this.
