@@ -27,14 +27,14 @@ def find_backend(backend: str | Path = DEFAULT_BACKEND) -> str:
         BackendError: lists the names there are.
     """
     text = str(backend)
-    if Path(text).is_dir():
-        return text
     registered = {entry.name: entry for entry in importlib.metadata.entry_points(group=_GROUP)}
     if text in registered:
         target = registered[text].load()
         return str(target()) if callable(target) else str(Path(target.__file__).parent)
     if text == DEFAULT_BACKEND:  # in a checkout that is not installed there are no entry points
         return str(Path(__file__).parent / "weights" / "mini")
+    if Path(text).is_dir():
+        return text
     if text.count("/") == 1 and not text.startswith((".", "/", "~")):
         return text
     names = ", ".join(sorted({DEFAULT_BACKEND, *registered}))
@@ -71,7 +71,7 @@ def _load(location: str, device: str) -> NeuralUSDPipeline:
     logging.disable_progress_bar()
     try:
         pipeline = NeuralUSDPipeline.from_pretrained(
-            location, torch_dtype=torch.float16 if device.startswith("cuda") else torch.float32, use_safetensors=True
+            location, dtype=torch.float16 if device.startswith("cuda") else torch.float32, use_safetensors=True
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise BackendError(

@@ -109,6 +109,14 @@ class TestEncode:
         with pytest.raises(SceneError, match=f"<{path}>"):
             neuralusd.encode(stages.sidecar(shot), backend=backend, assets=[path])
 
+    def test_a_background_does_not_move_with_an_asset_that_is_the_root(self, tmp_path, backend):
+        stage = new_stage(path=str(tmp_path / "pot.usda"))
+        stage.SetDefaultPrim(UsdGeom.Xform.Define(stage, "/Pot").GetPrim())
+        Usd.ModelAPI(stage.GetDefaultPrim()).SetKind("component")
+        add_box(stage, "/Pot/Body", (0, 0, 0))
+        add_camera(stage, (0, 0, 8), path="/Cam")
+        assert set(neuralusd.encode(stage, backend=backend).encoded) == {"/Pot", "/Background"}
+
     def test_a_stage_without_a_camera_is_framed(self, tmp_path, backend):
         stage = stages.sidecar(two_boxes(tmp_path / "shot.usda", camera=False))
         done = neuralusd.encode(stage, backend=backend)
@@ -132,6 +140,8 @@ class TestEncode:
         add_box(stage, "/A/Left", (-1.2, 0, 0))
         add_box(stage, "/Z", (1.2, 0, 0))
         add_camera(stage, (0, 0, 8), path="/Cam")
+        for path in ("/A/Left", "/Z"):
+            NeuralAssetAPI.Apply(stage.GetPrimAtPath(path))
         scene = stages.read(stage)
         passes = stages.render_passes(stage, scene, 48, 48)
         where = {asset.path: np.argwhere(passes.mask(index)).mean(0) / 48 for index, asset in enumerate(scene.assets)}

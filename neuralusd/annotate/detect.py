@@ -84,6 +84,8 @@ def _open_vocabulary(
     if "input_ids" in inputs and "grounding-dino" in model.config.model_type:
         options |= {"input_ids": inputs["input_ids"], "text_threshold": min(threshold, 0.25)}
     result = processor.post_process_grounded_object_detection(outputs, **options)[0]
+    if not len(result["scores"]):  # Grounding DINO decodes no label to one empty label
+        return []
     rows = zip(result["text_labels"], result["scores"].tolist(), result["boxes"].tolist(), strict=True)
     return [Detection(_nearest_prompt(label, prompts), score, tuple(box)) for label, score, box in rows]
 

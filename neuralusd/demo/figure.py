@@ -78,12 +78,7 @@ def run_demo(
         layer = output / f"{number}_{step.name}.usda"
         layer.unlink(missing_ok=True)
         edited = edit_over(below, layer)
-        arguments = {
-            name: value.format(output=output) if isinstance(value, str) else
-            {k: v.format(output=output) if isinstance(v, str) else v for k, v in value.items()}
-            for name, value in step.arguments.items()
-        }  # fmt: skip
-        edit(edited, **arguments)
+        edit(edited, **_placed(step.arguments, output))
         stages.save(edited)
         # The first panel is the stage as it was encoded; there is no image before it to keep.
         image = render(edited, backend=backend, seed=seed, before=stage, before_image=image, hold=number > 1)
@@ -95,6 +90,13 @@ def run_demo(
     pictures.append(output / "figure1.png")
     sheet.save(pictures[-1])
     return pictures
+
+
+def _placed(arguments: Any, output: Path) -> Any:
+    """Arguments with "{output}" in their strings replaced."""
+    if isinstance(arguments, dict):
+        return {name: _placed(value, output) for name, value in arguments.items()}
+    return arguments.replace("{output}", str(output)) if isinstance(arguments, str) else arguments
 
 
 def _sheet(output: Path, panels: list[tuple[str, PIL.Image.Image]]) -> PIL.Image.Image:

@@ -57,11 +57,11 @@ def evaluate_control(
         for row, drop in ABLATIONS.items():
             if drop and not ablations or "landing" in drop and not pipeline.asset_tokenizer.landing_channels:
                 continue
-            images: list[np.ndarray] = []
+            rendered: list[np.ndarray] = []
             for start in tqdm(range(0, len(scenes), batch_size), desc=row.format(name), leave=False):
                 part = scenes[start : start + batch_size]
                 generators = [torch.Generator("cpu").manual_seed(seed + start + i) for i in range(len(part))]
-                images += list(
+                rendered += list(
                     pipeline(
                         part,
                         num_inference_steps=steps,
@@ -71,7 +71,7 @@ def evaluate_control(
                         output_type="np",
                     ).images
                 )
-            results[row.format(name)] = images
+            results[row.format(name)] = rendered
     rows = {name: score(images, pairs) for name, images in results.items()}
     rows["(truth)"] = {}
     images = {name: np.stack(part[:shown]) for name, part in results.items()}

@@ -133,8 +133,8 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
         patch = (resolution // latent_size) ** 2
         self.base = nn.Conv2d((channels + FACTS) * patch, latent_channels, 1)
         with torch.no_grad():
-            self.base.weight.zero_()
-            self.base.bias.zero_()
+            for parameter in self.base.parameters():
+                parameter.zero_()
             for channel in range(min(latent_channels, channels * patch)):
                 self.base.weight[channel, channel] = 1
 

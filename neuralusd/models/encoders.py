@@ -20,11 +20,10 @@ class _Mixer(nn.Module):
         super().__init__()
         self.between = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
         self.norm = nn.GroupNorm(1, channels)
-        self.within = nn.Sequential(
-            nn.Conv2d(channels, 2 * channels, 1), nn.GELU(), nn.Conv2d(2 * channels, channels, 1)
-        )
-        nn.init.zeros_(self.within[2].weight)
-        nn.init.zeros_(self.within[2].bias)
+        last = nn.Conv2d(2 * channels, channels, 1)
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
+        self.within = nn.Sequential(nn.Conv2d(channels, 2 * channels, 1), nn.GELU(), last)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.within(self.norm(self.between(x)))
@@ -59,9 +58,9 @@ class PatchCropEncoder(ModelMixin, ConfigMixin):
         self.embed = nn.Conv2d(in_channels, token_dim, patch_size, stride=patch_size)
         pixels = torch.eye(in_channels * patch_size**2)[:token_dim].view(-1, in_channels, patch_size, patch_size)
         with torch.no_grad():
-            self.embed.weight.mul_(0.02)
+            for parameter in self.embed.parameters():
+                parameter.mul_(0.02)
             self.embed.weight[: len(pixels)] += pixels
-            self.embed.bias.zero_()
         self.position = nn.Parameter(torch.zeros(1, token_dim, *self.grid))
         self.mix = nn.Sequential(*[_Mixer(token_dim) for _ in range(layers)])
 

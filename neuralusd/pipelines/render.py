@@ -30,9 +30,9 @@ MODALITIES = (APPEARANCE, GEOMETRY)
 
 @dataclass
 class NeuralUSDPipelineOutput(BaseOutput):
-    """`images`: a list of PIL images, or (B, H, W, 3) float32 sRGB in 0..1 with `output_type="np"`."""
+    """`images`: a list of PIL images; or (B, H, W, 3) float32 sRGB in 0..1 with `output_type="np"`; or the latents."""
 
-    images: list[PIL.Image.Image] | np.ndarray
+    images: Any
 
 
 @dataclass
@@ -263,9 +263,8 @@ class NeuralUSDPipeline(DiffusionPipeline):
         hold_image: np.ndarray | None = None,
         footprint: np.ndarray | None = None,
         output_type: str = "pil",
-        return_dict: bool = True,
         callback_on_step_end: Callable[..., dict[str, Any]] | None = None,
-    ) -> NeuralUSDPipelineOutput | tuple:
+    ) -> NeuralUSDPipelineOutput:
         """Renders a scene, or several scenes as one batch.
 
         Args:
@@ -309,7 +308,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
                     break
                 prediction = self._denoise(latents, timestep, conditions, weights)
                 latents = self.scheduler.step(prediction, timestep, latents, return_dict=False)[0]
-                if held is not None:
+                if held is not None and hole is not None:
                     last = index + 1 == len(timesteps)
                     known = held if last else self.scheduler.add_noise(held, noise, timesteps[index + 1].reshape(1))
                     latents = torch.where(hole, latents, known.to(latents.dtype))
@@ -317,13 +316,13 @@ class NeuralUSDPipeline(DiffusionPipeline):
                     latents = callback_on_step_end(self, index, timestep, {"latents": latents}).get("latents", latents)
                 progress.update()
         if output_type == "latent":
-            return NeuralUSDPipelineOutput(images=latents) if return_dict else (latents,)
+            return NeuralUSDPipelineOutput(images=latents)
         images = self.decode(latents)
         if hold_image is not None and footprint is not None:
             images = np.stack([composite(image, hold_image, feather(footprint)) for image in images])
         result = images if output_type == "np" else self.numpy_to_pil(images)
         self.maybe_free_model_hooks()
-        return NeuralUSDPipelineOutput(images=result) if return_dict else (result,)
+        return NeuralUSDPipelineOutput(images=result)
 
     def _conditions(
         self,

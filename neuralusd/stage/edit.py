@@ -11,6 +11,7 @@ from pxr import Sdf, Usd, UsdGeom
 from ..scene import BACKGROUND, Asset, Scene, Tokens
 from ..schema import NeuralAssetAPI, NeuralTokensAPI
 from ..schema.base import to_usd
+from .discover import discover_assets
 from .errors import SceneError, StageWarning, TokensError
 from .open import quiet
 from .tokens import DIGEST_KEY
@@ -83,7 +84,10 @@ def ensure_background(stage: Usd.Stage) -> str:
             if NeuralAssetAPI(prim).GetRoleAttr().Get() == BACKGROUND:
                 return str(prim.GetPath())
     root = stage.GetDefaultPrim()
-    parent = root.GetPath() if root and not root.IsInstance() else Sdf.Path.absoluteRootPath
+    # Below a root that is an asset itself, moving the asset would move the background.
+    group = root and not root.IsInstance() and str(root.GetPath()) not in discover_assets(stage)
+    group = group and not NeuralAssetAPI(root)
+    parent = root.GetPath() if group else Sdf.Path.absoluteRootPath
     path, number = parent.AppendChild("Background"), 1
     while stage.GetPrimAtPath(path):
         path, number = parent.AppendChild(f"Background{number}"), number + 1
