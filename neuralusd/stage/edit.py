@@ -85,8 +85,8 @@ def ensure_background(stage: Usd.Stage) -> str:
                 return str(prim.GetPath())
     root = stage.GetDefaultPrim()
     # Below a root that is an asset itself, moving the asset would move the background.
-    group = root and not root.IsInstance() and str(root.GetPath()) not in discover_assets(stage)
-    group = group and not NeuralAssetAPI(root)
+    marked = [str(p.GetPath()) for p in stage.Traverse(Usd.TraverseInstanceProxies()) if NeuralAssetAPI(p)]
+    group = root and not root.IsInstance() and str(root.GetPath()) not in (marked or discover_assets(stage))
     parent = root.GetPath() if group else Sdf.Path.absoluteRootPath
     path, number = parent.AppendChild("Background"), 1
     while stage.GetPrimAtPath(path):
