@@ -22,6 +22,7 @@ TINY: RenderTrainingConfig = replace(
     encoder={"token_dim": 24},
     geometry_dim=8,
     resolution=32,
+    guidance_scale=3.0,
     num_inference_steps=2,
 )
 
