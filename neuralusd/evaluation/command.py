@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ..backends import load_backend
     from ..datasets.frames import frames
     from .control import METRICS, evaluate_control
+    from .locality import COLUMNS, evaluate_locality
     from .pairs import Frame, sample_pairs
     from .report import contact_sheet, markdown, write_json
 
@@ -44,12 +45,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     content: dict[str, Any] = {}
     text = []
     for split in args.split or SPLITS:
-        pairs = sample_pairs((Frame(*frame) for frame in frames(args.world, split)), args.pairs, args.seed)
+        found = [Frame(*frame) for frame in frames(args.world, split)]
+        pairs = sample_pairs(found, args.pairs, args.seed)
         table = evaluate_control(
             pipelines, pairs, seed=args.seed, steps=args.steps, guidance=args.guidance, ablations=not args.no_ablations
         )
         content[split] = {"rows": table.rows, **table.settings}
         text.append(f"## {split.replace('_', ' ').capitalize()}\n\n{markdown(table.rows, METRICS)}\n")
+        locality = evaluate_locality(
+            next(iter(pipelines.values())), [pair.source for pair in pairs[:32]], seed=args.seed
+        )
+        content[split]["locality"] = locality
+        text.append(f"### Edit locality\n\n{markdown(locality, COLUMNS)}\n")
         contact_sheet(table.images).save(output / f"{split}.png")
         write_json(output / "control.json", content)
         (output / "control.md").write_text("\n".join(text))
