@@ -87,4 +87,4 @@ def _load(location: str, device: str) -> NeuralUSDPipeline:
 
 def backend_revision(pipeline: NeuralUSDPipeline) -> str:
     """What identifies the weights of a loaded pipeline, for an image's metadata."""
-    return f"{pipeline.appearance_encoder.config.identifier}@{pipeline.appearance_encoder.config.revision}"
+    return str(pipeline.config.revision)

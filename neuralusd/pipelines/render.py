@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -58,7 +57,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
         asset_tokenizer: poses and tokens to cross-attention tokens and landing channels.
         appearance_encoder, geometry_encoder: crops to tokens.
         sample_size: pixels of the image's sides. normalize_depth: see `crop_assets`.
-        guidance_scale, num_inference_steps: what `__call__` takes where nothing is said.
+        guidance_scale, num_inference_steps: what `__call__` takes where nothing is said. revision: of the weights.
     """
 
     model_cpu_offload_seq = "appearance_encoder->geometry_encoder->asset_tokenizer->unet->vae"
@@ -76,6 +75,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
         normalize_depth: bool = True,
         guidance_scale: float = 3.0,
         num_inference_steps: int = 25,
+        revision: str = "untrained",
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -91,6 +91,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
             normalize_depth=normalize_depth,
             guidance_scale=guidance_scale,
             num_inference_steps=num_inference_steps,
+            revision=revision,
         )
         expected = vae.config.latent_channels + asset_tokenizer.landing_channels
         if unet.config.in_channels != expected:

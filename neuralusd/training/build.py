@@ -101,13 +101,21 @@ def condition(pipeline: NeuralUSDPipeline, pairs: Pairs, config: RenderTrainingC
 
 
 def save_pipeline(pipeline: NeuralUSDPipeline, folder: str | Path) -> None:
-    """Saves as half-precision safetensors; each encoder's revision is a digest of its weights, which its tokens will
-    carry."""
-    pipeline = pipeline.to("cpu", torch.float16)
-    for encoder in (pipeline.appearance_encoder, pipeline.geometry_encoder):
+    """Saves as half-precision safetensors.
+
+    Each encoder's revision is a digest of its weights, which its tokens will carry; the pipeline's is one of all.
+    """
+    whole = hashlib.sha256()
+    for name, module in sorted(pipeline.components.items()):
+        if not isinstance(module, torch.nn.Module):
+            continue
+        module.to("cpu", torch.float16)
         digest = hashlib.sha256()
-        for name, value in sorted(encoder.state_dict().items()):
-            digest.update(name.encode())
+        for key, value in sorted(module.state_dict().items()):
+            digest.update(key.encode())
             digest.update(value.contiguous().numpy().tobytes())
-        encoder.register_to_config(revision=digest.hexdigest()[:12])
+        whole.update(digest.digest())
+        if name.endswith("_encoder"):
+            module.register_to_config(revision=digest.hexdigest()[:12])
+    pipeline.register_to_config(revision=whole.hexdigest()[:12])
     pipeline.save_pretrained(folder, safe_serialization=True)
