@@ -25,6 +25,8 @@ from ..scene import APPEARANCE, GEOMETRY, Asset, Camera, Passes, Scene, Tokens
 from .compositing import composite, feather
 
 MODALITIES = (APPEARANCE, GEOMETRY)
+# The sky is this many times as far as the farthest thing that is seen.
+_SKY = 4.0
 
 
 @dataclass
@@ -149,11 +151,15 @@ class NeuralUSDPipeline(DiffusionPipeline):
         color = torch.from_numpy(np.ascontiguousarray(passes.color)).permute(2, 0, 1)[None].float().to(device)
         depth = torch.from_numpy(np.ascontiguousarray(passes.depth, dtype=np.float32))[None].to(device)
         mask = torch.from_numpy(masks)[None].to(device)
+        known_depth = depth[torch.isfinite(depth)]
+        # What is seen through to nothing is far away, so that it lands where it was seen.
+        far = _SKY * known_depth.max() if len(known_depth) else torch.tensor(_SKY, device=depth.device)
+        placed = torch.where(torch.isfinite(depth), depth, far)
         views = {}
         for modality in MODALITIES:
             encoder = self.encoder(modality)
             crops = crop_assets(color, depth, mask, encoder.crop_size, normalize_depth=self.config.normalize_depth)
-            points = token_points(depth, mask, crops, encoder.grid, tensors.camera, tensors.local_to_world)
+            points = token_points(placed, mask, crops, encoder.grid, tensors.camera, tensors.local_to_world)
             views[modality] = crops, points
         result = Encoding({}, [], [])
         for slot, asset in entries:
