@@ -16,16 +16,13 @@ from neuralusd.pipelines.render import NeuralUSDPipeline
 from neuralusd.scene import Box2D
 from neuralusd.training.build import build_pipeline, save_pipeline
 from neuralusd.training.config import SD21
-from tests.tiny_backend import TINY
+from tests.tiny_backend import TINY, tiny_pipeline
 from tests.tiny_world import boxes_stage, frame
 
 
 @pytest.fixture(scope="module")
 def pipe():
-    torch.manual_seed(0)
-    pipeline = build_pipeline(TINY)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+    return tiny_pipeline()
 
 
 @pytest.fixture
@@ -82,8 +79,7 @@ def test_the_same_seed_gives_the_same_image(pipe, scene):
 
 
 def test_a_saved_pipeline_is_the_same_pipeline(scene, tmp_path):
-    torch.manual_seed(0)
-    save_pipeline(build_pipeline(TINY), tmp_path)
+    save_pipeline(tiny_pipeline(), tmp_path)
     assert not list(tmp_path.rglob("*.bin")) and len(list(tmp_path.rglob("*.safetensors"))) == 5
     first, second = (NeuralUSDPipeline.from_pretrained(tmp_path) for _ in range(2))
     scene, passes = frame(boxes_stage(), 1, 64)

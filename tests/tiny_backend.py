@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from neuralusd.pipelines.render import NeuralUSDPipeline
 from neuralusd.training.build import build_pipeline, save_pipeline
 from neuralusd.training.config import MINI, RenderTrainingConfig
 
@@ -27,8 +28,16 @@ TINY: RenderTrainingConfig = replace(
 )
 
 
-def save_tiny_backend(folder: Path, seed: int = 0) -> Path:
-    """Saves an untrained pipeline of 32x32 pixels and 2 steps; another `seed` is another encoder."""
+def tiny_pipeline(seed: int = 0) -> NeuralUSDPipeline:
+    """A pipeline of 32x32 pixels and 2 steps with random weights; another `seed` is another encoder."""
     torch.manual_seed(seed)
-    save_pipeline(build_pipeline(TINY), folder)
+    pipeline = build_pipeline(TINY)
+    pipeline.unet.conv_out.reset_parameters()  # it starts at zero, and then noise makes no difference
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def save_tiny_backend(folder: Path, seed: int = 0) -> Path:
+    """Saves a `tiny_pipeline`."""
+    save_pipeline(tiny_pipeline(seed), folder)
     return folder

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from ..models.landing import nearest_in_front
-from .pairs import Pair
+from ..training.build import build_pipeline
+from ..training.config import MINI
+from .pairs import Pair, with_tokens
 
 
 def copy_source(pair: Pair) -> np.ndarray:
     """The source frame as it is."""
     return pair.source.passes.color  # type: ignore[return-value]
+
+
+def landed_tokens(pairs: Sequence[Pair]) -> list[np.ndarray]:
+    """What lands in the target of untrained `mini`, whose tokens are the crops' pixels: tokens without a denoiser."""
+    pipeline = build_pipeline(MINI)
+    pipeline.set_progress_bar_config(disable=True)
+    # With the last layer at zero, which it starts as, the one step gives the landed picture.
+    return [
+        pipeline(with_tokens(pipeline, pair), num_inference_steps=1, guidance_scale=1.0, output_type="np").images[0]
+        for pair in pairs
+    ]
 
 
 def splat_source(pair: Pair) -> np.ndarray:

@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Writes the tables as Markdown and JSON and a contact sheet for each split; returns their content."""
     from ..backends import load_backend
     from ..datasets.frames import frames
+    from .baselines import landed_tokens
     from .control import METRICS, evaluate_control
     from .locality import COLUMNS, evaluate_locality
     from .pairs import Frame, sample_pairs
@@ -47,8 +48,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for split in args.split or SPLITS:
         found = [Frame(*frame) for frame in frames(args.world, split)]
         pairs = sample_pairs(found, args.pairs, args.seed)
+        baselines = {"landed tokens, no denoiser": landed_tokens(pairs)}
         table = evaluate_control(
-            pipelines, pairs, seed=args.seed, steps=args.steps, guidance=args.guidance, ablations=not args.no_ablations
+            pipelines,
+            pairs,
+            seed=args.seed,
+            steps=args.steps,
+            guidance=args.guidance,
+            ablations=not args.no_ablations,
+            baselines=baselines,
         )
         content[split] = {"rows": table.rows, **table.settings}
         text.append(f"## {split.replace('_', ' ').capitalize()}\n\n{markdown(table.rows, METRICS)}\n")

@@ -45,12 +45,17 @@ def evaluate_control(
     guidance: float | None = None,
     batch_size: int = 8,
     ablations: bool = True,
+    baselines: Mapping[str, Sequence[np.ndarray]] | None = None,
     shown: int = 8,
 ) -> ControlTable:
-    """Renders every pair with every pipeline and its ablations, and with the baselines that need no model."""
+    """Renders every pair with every pipeline and its ablations, and with the baselines that need no model.
+
+    `baselines` are further rows, an image (H, W, 3) in 0..1 for each pair.
+    """
     results: dict[str, list[np.ndarray]] = {
         "copy source": [copy_source(pair) for pair in pairs],
         "depth splat, holes from source": [splat_source(pair) for pair in pairs],
+        **{name: list(images) for name, images in (baselines or {}).items()},
     }
     for name, pipeline in pipelines.items():
         scenes = [with_tokens(pipeline, pair) for pair in tqdm(pairs, desc=f"{name}: encode", leave=False)]

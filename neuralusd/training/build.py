@@ -45,6 +45,10 @@ def build_pipeline(config: RenderTrainingConfig) -> NeuralUSDPipeline:
         cross_attention_dim=tokenizer.config.cross_attention_dim,
         **config.unet,
     )
+    if tokenizer.landing_channels and config.scheduler.get("prediction_type") == "sample":
+        # The prediction is what is added to the landed picture; training starts from that picture as it is.
+        for parameter in unet.conv_out.parameters():
+            torch.nn.init.zeros_(parameter)
     return NeuralUSDPipeline(
         vae=vae,
         unet=unet,
