@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,8 @@ def save_pipeline(pipeline: NeuralUSDPipeline, folder: str | Path) -> None:
             module.register_to_config(revision=digest.hexdigest()[:12])
     pipeline.register_to_config(revision=whole.hexdigest()[:12])
     pipeline.save_pretrained(folder, safe_serialization=True)
+    for file in Path(folder).rglob("*.json"):
+        # Where the weights lay on the machine that made them is nobody's business.
+        content = json.loads(file.read_text())
+        if content.pop("_name_or_path", None) is not None:
+            file.write_text(json.dumps(content, indent=2) + "\n")
