@@ -37,6 +37,7 @@ def test_training_learns_a_world(world, tmp_path):
     train_render(world, config, tmp_path, mixed_precision="no", checkpoint_steps=1000)
     log = losses(tmp_path)
     assert len(log) == 3 and log[-1] < 0.8 * log[0]
+    assert (tmp_path / "loss.png").stat().st_size > 5000
     assert NeuralUSDPipeline.from_pretrained(tmp_path).config.sample_size == config.resolution
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from .pairs import Frame, sample_pairs
     from .report import contact_sheet, markdown, write_json
 
+    if importlib.util.find_spec("skimage") is None:
+        raise ValueError("neuralusd eval measures with scikit-image, which is not installed: pip install 'neuralusd[train]'")
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     named = [text.partition("=") for text in args.backend or ["mini"]]

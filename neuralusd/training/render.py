@@ -20,6 +20,7 @@ from ..models.asset_tokenizer import Keep
 from ..pipelines.render import NeuralUSDPipeline, add_base
 from .build import build_pipeline, condition, save_pipeline
 from .config import RenderTrainingConfig
+from .log import plot_log
 from .pairs import Pairs, PairSampler
 
 TRAINED = ("unet", "asset_tokenizer", "appearance_encoder", "geometry_encoder")
@@ -87,7 +88,8 @@ def train_render(
 ) -> NeuralUSDPipeline:
     """Trains a pipeline on a world and saves it to `output`, in diffusers' folder format.
 
-    Writes `output`/log.jsonl as it goes and `output`/checkpoint, from which the same call resumes after a kill.
+    Writes `output`/log.jsonl as it goes, a plot of it at the end (`loss.png`), and `output`/checkpoint, from which the
+    same call resumes after a kill.
 
     Args:
         initial: folder of a pipeline to start from; its tensors are taken where name and shape are the same.
@@ -176,6 +178,7 @@ def train_render(
             json.dumps({**config.to_dict(), "seed": seed, "trained_steps": step}, indent=2)
         )
         save_pipeline(pipeline, output)
+        plot_log(output)
     return pipeline
 
 
