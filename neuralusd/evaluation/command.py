@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from .report import contact_sheet, markdown, write_json
 
     if importlib.util.find_spec("skimage") is None:
-        raise ValueError("neuralusd eval measures with scikit-image, which is not installed: pip install 'neuralusd[train]'")
+        raise ValueError("neuralusd eval needs scikit-image, which is not installed: pip install 'neuralusd[train]'")
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     named = [text.partition("=") for text in args.backend or ["mini"]]
