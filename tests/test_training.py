@@ -141,3 +141,17 @@ def test_a_world_without_pairs_says_so(world):
     )
     with pytest.raises(ValueError, match="no scene of this world has two frames"):
         PairSampler(alone, "cpu", same_frame=0.0)
+
+
+def test_a_run_starts_from_the_weights_of_another(world, tmp_path):
+    first = train_render(world, small(steps=2), tmp_path / "first", mixed_precision="no")
+    second = train_render(
+        world,
+        small(steps=1, lr=0.0, encoder_lr=0.0),
+        tmp_path / "second",
+        initial=tmp_path / "first",
+        mixed_precision="no",
+    )
+    for name in ("unet", "asset_tokenizer", "appearance_encoder"):
+        for key, value in getattr(first, name).state_dict().items():
+            assert torch.equal(value, getattr(second, name).state_dict()[key]), (name, key)

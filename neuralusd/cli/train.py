@@ -53,6 +53,7 @@ def _arguments(parser: Parser) -> None:
         "-o", "--output", required=True, metavar="DIR", help="folder of the weights, the log and checkpoints"
     )
     parser.add_argument("--steps", type=count, metavar="N", help="optimizer steps (default: the configuration's)")
+    parser.add_argument("--initial", metavar="DIR", help="start from the weights in this folder")
     parser.add_argument("--max-minutes", type=positive, metavar="M", help="end after this time")
     parser.add_argument("--seed", type=seed, default=0, metavar="N")
     parser.add_argument(
@@ -79,6 +80,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             world,
             config,
             args.output,
+            initial=args.initial,
             seed=args.seed,
             max_minutes=args.max_minutes,
             mixed_precision={"bf16": "bf16", "fp32": "no", None: None}[args.precision],

@@ -80,7 +80,7 @@ def train_render(
     initial: str | Path | None = None,
     seed: int = 0,
     max_minutes: float | None = None,
-    checkpoint_steps: int = 1000,
+    checkpoint_steps: int = 200,
     gradient_accumulation_steps: int = 1,
     mixed_precision: str | None = None,
     compile: bool = False,
