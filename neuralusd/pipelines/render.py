@@ -13,6 +13,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
+from scipy.ndimage import maximum_filter
 
 from ..errors import EncoderMismatchError, TokensError
 from ..models.asset_tokenizer import AssetTokenizer, Conditioning, Keep
@@ -145,8 +146,8 @@ class NeuralUSDPipeline(DiffusionPipeline):
         masks = np.zeros((len(slots(scene)), *passes.ids.shape), np.float32)
         for slot, asset in entries:
             masks[slot] = passes.ids == scene.assets.index(asset)
-        # What belongs to no asset belongs to the background.
-        masks[0] = 1 - masks[1:].sum(0)
+        # What belongs to no asset belongs to the background, but for the outlines, where a pixel shows both.
+        masks[0] = 1 - maximum_filter(masks[1:].sum(0), size=3)
         tensors = scene_tensors([scene]).to(device)
         color = torch.from_numpy(np.ascontiguousarray(passes.color)).permute(2, 0, 1)[None].float().to(device)
         depth = torch.from_numpy(np.ascontiguousarray(passes.depth, dtype=np.float32))[None].to(device)
