@@ -111,9 +111,8 @@ def save_pipeline(pipeline: NeuralUSDPipeline, folder: str | Path) -> None:
     Each encoder's revision is a digest of its weights, which its tokens will carry; the pipeline's is one of all.
     """
     whole = hashlib.sha256()
-    for name, module in sorted(pipeline.components.items()):
-        if not isinstance(module, torch.nn.Module):
-            continue
+    modules: dict[str, Any] = {k: m for k, m in pipeline.components.items() if isinstance(m, torch.nn.Module)}
+    for name, module in sorted(modules.items()):
         module.to("cpu", torch.float16)
         digest = hashlib.sha256()
         for key, value in sorted(module.state_dict().items()):
