@@ -85,8 +85,8 @@ class TestEncode:
         stage = stages.sidecar(shot)
         stage.GetPrimAtPath("/World/Cup").GetAttribute("primvars:displayColor").Set([(0, 1, 0)])
         done = neuralusd.encode(stage, backend=backend)
-        # The background too: the pixels along the cup's outline are partly it, and partly the cup.
-        assert (done.encoded, done.unchanged) == (["/World/Background", "/World/Cup"], ["/World/Bottle"])
+        # The background is not: the outline's pixels, which are partly the cup, belong to neither.
+        assert done.encoded == ["/World/Cup"] and set(done.unchanged) == {"/World/Background", "/World/Bottle"}
 
     def test_tokens_taken_from_another_prim_do_not_make_it_encode_again(self, shot, backend):
         stage = stages.sidecar(shot)
@@ -231,7 +231,7 @@ class TestRender:
         assert (array(PIL.Image.open(files[0])) != array(PIL.Image.open(files[2]))).any()
         made = read_provenance(files[0])
         assert made["seed"] == 7 and made["steps"] == 2 and made["guidance"] == 3.0 and made["camera"] == "/World/Cam"
-        assert made["weights"].startswith("neuralusd/mini-appearance@")
+        assert len(made["weights"]) == 12
         assert {"neuralusd", "usd-core", "torch"} <= made["versions"].keys()
 
     def test_a_stage_without_tokens_says_how_to_make_them(self, tmp_path, backend):

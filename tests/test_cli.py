@@ -79,8 +79,18 @@ def process(*arguments, **options):
     """The command in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "neuralusd", *map(str, arguments)]
+
+    def listen_to_interrupts():  # which a test run that was itself started in the background does not
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=listen_to_interrupts,
+        **options,
     )
 
 

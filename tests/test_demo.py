@@ -67,4 +67,4 @@ def test_the_armchair_takes_the_vases_colour(demo):
 
 def test_the_background_edit_changes_the_room(demo):
     folder, _, _ = demo
-    assert np.abs(picture(folder, 4)[100:, :40] - picture(folder, 5)[100:, :40]).mean() > 0.1
+    assert np.abs(picture(folder, 4)[100:, :40] - picture(folder, 5)[100:, :40]).mean() > 0.06

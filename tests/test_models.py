@@ -240,7 +240,8 @@ def test_dropout_has_the_papers_probabilities():
 
 def test_patch_tokens_start_as_pixels():
     encoder = PatchCropEncoder(in_channels=4, crop_size=32, patch_size=4, token_dim=48)
-    torch.nn.init.zeros_(encoder.embed.weight)
+    for parameter in encoder.embed.parameters():
+        torch.nn.init.zeros_(parameter)
     with torch.no_grad():
         encoder.embed.weight += torch.eye(64)[:48].view(48, 4, 4, 4)
     crops = torch.randn(2, 4, 32, 32)
