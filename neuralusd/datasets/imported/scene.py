@@ -1,8 +1,8 @@
 """What a reader of a dataset hands over: a scene, its objects, its camera and its frames, before they become USD.
 
-Conventions are those of `neuralusd.scene`: metres, matrices on row vectors (`point @ matrix`), cameras that look down -Z
-with +Y up, depth along the viewing axis. Pictures are as the dataset has them: the importer crops and scales them, and
-camera, boxes, depth and ids with them.
+Conventions are those of `neuralusd.scene`: metres, matrices on row vectors (`point @ matrix`), cameras that look down
+-Z with +Y up, depth along the viewing axis. Pictures are as the dataset has them: the importer crops and scales them,
+and camera, boxes, depth and ids with them.
 """
 
 from __future__ import annotations
