@@ -13,12 +13,12 @@ import numpy as np
 from .scene import DatasetError
 
 # Further ahead than this many seconds it is quicker to seek to a key frame than to decode all between.
-_SEEK = 4.0
+_SEEK = 10.0
 
 
 @dataclass(frozen=True)
 class VideoSize:
-    """Width and height in pixels, as shown; frames (0 where the file does not say), and frames per second."""
+    """Width and height in pixels, as stored; frames (0 where the file does not say), and frames per second."""
 
     width: int
     height: int
@@ -27,7 +27,11 @@ class VideoSize:
 
 
 def video_size(path: str | os.PathLike) -> VideoSize:
-    """What a video file says about itself. Raises DatasetError where it is missing, empty or no video."""
+    """What a video file says about itself, before its pictures are turned.
+
+    Raises:
+        DatasetError: the file is missing, empty, or no video.
+    """
     with _opened(path) as container:
         stream = container.streams.video[0]
         return VideoSize(stream.width, stream.height, stream.frames, float(stream.average_rate or 0.0))
@@ -36,7 +40,8 @@ def video_size(path: str | os.PathLike) -> VideoSize:
 def video_frames(path: str | os.PathLike, indices: Sequence[int]) -> Iterator[np.ndarray]:
     """The frames (H, W, 3) uint8 sRGB at ascending indices, counted from 0 in the order they are shown.
 
-    Indices are turned into times by the stream's average frame rate.
+    Pictures are turned as the file says (phones store them as the sensor lies). Frames are counted from the beginning;
+    where one far ahead is looked for, indices are turned into times by the stream's average frame rate.
 
     Raises:
         DatasetError: the file is missing, empty, no video, or ends before a frame that is asked for.
@@ -51,22 +56,24 @@ def video_frames(path: str | os.PathLike, indices: Sequence[int]) -> Iterator[np
         if not rate or not base:
             raise DatasetError(f"{path} does not say how many frames a second it has; convert it with ffmpeg")
         start = stream.start_time or 0
-        position = -1
+        position, counted = -1, True
         try:
             decoder = iter(container.decode(stream))
             for index in wanted:
                 if index - position > _SEEK * float(rate):
                     # half a frame early, so that rounding never lands behind it
                     container.seek(start + int((index - 0.5) / rate / base), stream=stream)
-                    decoder = iter(container.decode(stream))
+                    decoder, counted = iter(container.decode(stream)), False
                 while True:
                     frame = next(decoder, None)
                     if frame is None:
                         raise DatasetError(f"{path} ends before frame {index}; get the file again")
-                    position = round(float((frame.pts - start) * base * rate))
+                    # the times of phones' clips are uneven, so as long as it can be it is counted
+                    position = position + 1 if counted else round(float((frame.pts - start) * base * rate))
                     if position >= index:
                         break
-                yield frame.to_ndarray(format="rgb24")
+                # the display matrix turns counter-clockwise, in degrees
+                yield np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
         except av.error.FFmpegError as error:
             raise DatasetError(f"{path} cannot be decoded: {error.strerror}; get the file again") from error
 
