@@ -37,5 +37,5 @@ $(VENV)/.installed-core: $(BIN)/python $(REQUIREMENTS)
 	@touch $@
 
 $(VENV)/.installed-test: $(BIN)/python $(REQUIREMENTS)
-	$(INSTALL) --editable '.[test,blender,train]'
+	$(INSTALL) --editable '.[test,blender,train,datasets]'
 	@touch $@ $(VENV)/.installed-core

@@ -42,6 +42,7 @@ setup(
     ],
     extras_require={
         "blender": ['bpy>=5.0,<5.1; python_version == "3.11"'],  # renders the furniture world; its wheel is for 3.11
+        "datasets": ["av>=14", "google-crc32c>=1.5", "protobuf>=5.29"],  # videos and TFRecords, for `data import`
         "ui": ["PySide6-Essentials>=6.7"],
         "train": ["matplotlib>=3.9", "scikit-image>=0.24"],
         "test": [
@@ -50,6 +51,7 @@ setup(
             "hypothesis>=6.100",
             "ruff>=0.9",
             "mypy>=1.14",
+            "tfrecord>=1.14",  # an independent writer of TFRecords, to check that ours are read
             "jinja2>=3.1",  # usdGenSchema, to check that the generated schema is up to date
         ],
     },

@@ -60,6 +60,11 @@ class ImportedCamera:
     center: np.ndarray
     camera_to_world: np.ndarray
 
+    @property
+    def count(self) -> int:
+        """T."""
+        return len(self.camera_to_world)
+
 
 @dataclass
 class ImportedObject:
@@ -114,7 +119,7 @@ class ImportedScene:
     @property
     def count(self) -> int:
         """T."""
-        return len(self.camera.camera_to_world)
+        return self.camera.count
 
 
 @dataclass(frozen=True)

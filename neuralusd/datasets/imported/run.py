@@ -1,0 +1,138 @@
+"""A dataset to a world, scene by scene."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .scene import SPLITS, DatasetError, DatasetWarning, SceneReference
+from .write import write_scene
+
+
+def import_dataset(
+    kind: str,
+    source: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    splits: Sequence[str] | None = None,
+    limit: int | None = None,
+    frames: int | None = None,
+    objects: int | None = None,
+    resolution: int = 256,
+    progress: bool = True,
+) -> dict[str, int]:
+    """Makes, or goes on making, a world of the scenes of a dataset.
+
+    A scene appears in its place only when it is whole, so a run that was killed is taken up where it was. A scene whose
+    files are damaged is left out and noted in `failed.jsonl`; the next run tries it again.
+
+    Args:
+        kind: of `neuralusd.datasets.imported.readers()`. source: folder of the dataset. out: folder of the world.
+        splits: those to import; None for all there are. limit: at most so many scenes of each split.
+        frames: at most so many of a scene, evenly spaced. objects: at most so many, those that most pixels show.
+        resolution: side of the pictures in pixels; they are cut to the square in their middle.
+
+    Returns:
+        split to the number of its scenes that are in the world now.
+
+    Raises:
+        DatasetError: no such kind, nothing of the dataset in the folder, not one scene of it can be read, or the world
+            was made of something else or with other settings.
+
+    Warns:
+        DatasetWarning: a scene was left out; names its file.
+    """
+    from tqdm import tqdm
+
+    from . import readers
+
+    known = readers()
+    if kind not in known:
+        raise DatasetError(f"there is no dataset {kind!r}; there are: {', '.join(known)}")
+    source = Path(source)
+    if not source.is_dir():
+        raise DatasetError(f"there is no folder {source}; name the one that {known[kind].title} was downloaded to")
+    world = Path(out)
+    references = _chosen(known[kind].find(source), splits, limit, source)
+    _settle(world, {"dataset": kind, "resolution": resolution, "frames": frames, "objects": objects})
+    options: dict[str, Any] = {"resolution": resolution, "frames": frames, "objects": objects}
+    failed: list[dict[str, str]] = []
+    hidden = not (progress and sys.stderr.isatty())
+    with tqdm(references, desc=known[kind].title, unit="scene", disable=hidden, dynamic_ncols=True) as bar:
+        for reference in bar:
+            try:
+                _import_scene(reference, kind, world, options)
+            except DatasetError as error:
+                warnings.warn(f"{reference.id} is left out: {error}", DatasetWarning, stacklevel=2)
+                failed.append({"split": reference.split, "scene": reference.id, "error": str(error)})
+                _note(world / "failed.jsonl", failed)
+    if not failed:
+        (world / "failed.jsonl").unlink(missing_ok=True)
+    there = {split: _count(world / "scenes" / split) for split in SPLITS}
+    if not any(there.values()):
+        raise DatasetError(f"not one of the {len(references)} scenes of {source} can be read. {failed[0]['error']}")
+    return {split: number for split, number in there.items() if number}
+
+
+def _chosen(
+    references: list[SceneReference], splits: Sequence[str] | None, limit: int | None, source: Path
+) -> list[SceneReference]:
+    found = sorted({reference.split for reference in references}, key=SPLITS.index)
+    for split in splits or ():
+        if split not in found:
+            raise DatasetError(f"{source} has no scenes of the split {split!r}; it has: {', '.join(found)}")
+    out = []
+    for split in splits or found:
+        out += [reference for reference in references if reference.split == split][:limit]
+    return out
+
+
+def _settle(world: Path, settings: dict[str, Any]) -> None:
+    """Scenes of one world are of one dataset and one size, or they cannot be packed together."""
+    file = world / "world.json"
+    if file.exists():
+        before = json.loads(file.read_text())
+        other = [f"{name} {before.get(name)}" for name, value in settings.items() if before.get(name) != value]
+        if other:
+            raise DatasetError(f"{world} was imported with {', '.join(other)}. Give the same, or name another folder.")
+        return
+    if (world / "scenes").exists():
+        raise DatasetError(f"{world} holds another world. Name another folder.")
+    world.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(".world.json.partial")
+    partial.write_text(json.dumps(settings))
+    os.replace(partial, file)
+
+
+def _import_scene(reference: SceneReference, kind: str, world: Path, options: dict[str, Any]) -> None:
+    parent = world / "scenes" / reference.split
+    folder = parent / reference.id
+    if folder.exists():
+        return
+    scene = reference.load()
+    parent.mkdir(parents=True, exist_ok=True)
+    for unfinished in parent.glob(f".making-{reference.id}-*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+    made = Path(tempfile.mkdtemp(prefix=f".making-{reference.id}-", dir=parent))
+    try:
+        about = {"dataset": kind, "split": reference.split, "id": reference.id}
+        write_scene(scene, made, about, **options)
+        made.chmod(0o755)
+        os.replace(made, folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _note(file: Path, failed: list[dict[str, str]]) -> None:
+    file.write_text("".join(json.dumps(entry) + "\n" for entry in failed))
+
+
+def _count(folder: Path) -> int:
+    return sum(not path.name.startswith(".") for path in folder.iterdir()) if folder.is_dir() else 0
