@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .console import CommandError, Console
 from .files import check_folder, check_output
-from .parser import UsageError, add_command, add_global_options, count, seed
+from .parser import Parser, UsageError, add_command, add_global_options, count, seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,11 +20,14 @@ SUMMARY = "make worlds to train on, and pack them"
 DESCRIPTION = """\
 Data to train and evaluate on. `furniture` makes the furniture world: rooms with
 furniture as USD stages, with frames rendered by Blender's Cycles beside them.
-`pack` makes one file of a world's split, to train from or to carry elsewhere.
+`import` makes a world of a dataset that you have: MOVi-E and others, with their
+own pictures. `pack` makes one file of a world's split, to train from or to carry
+elsewhere.
 """
 EXAMPLES = """\
 examples:
   neuralusd data furniture --out world --scenes 1000
+  neuralusd data import movi-e ~/tfds/movi_e/256x256/1.0.0 --out movi
   neuralusd data pack world --split train -o world.npz
 """
 FURNITURE = """\
@@ -38,6 +41,21 @@ FURNITURE_EXAMPLES = """\
 examples:
   neuralusd data furniture --out world
   neuralusd data furniture --out world --scenes 5000 --workers 8 --resolution 128
+"""
+IMPORT = """\
+Makes a world of a dataset that you have downloaded, or goes on with one that is
+not finished. Every scene becomes a USD stage, with its objects' boxes and poses
+and its camera as time samples, and the pictures, depth and masks beside it: the
+form of the furniture world, so `data pack`, `train` and `eval` take it as it is.
+Scenes whose files are damaged are left out, with a note.
+
+Each kind says with --help what it reads.
+"""
+IMPORT_EXAMPLES = """\
+examples:
+  neuralusd data import movi-e ~/tfds/movi_e/256x256/1.0.0 --out movi --objects 8
+  neuralusd data import egotracks ~/ego4d/v2 --out ego --split train --limit 100
+  neuralusd data pack movi -o movi.npz && neuralusd train --world movi.npz -o out
 """
 PACK = """\
 Packs the frames of one split of a world into one file: pictures as WebP, depth
@@ -70,8 +88,9 @@ def add(commands: Any) -> None:
     furniture.add_argument("--seed", type=seed, default=0, metavar="N")
     furniture.add_argument("--resolution", type=count, default=128, metavar="PX", help="a frame's side (default: 128)")
     furniture.add_argument("--samples", type=count, default=8, metavar="N", help="Cycles' samples a pixel (default: 8)")
+    add_command(kinds, "import", _none_to_import, "make a world of a dataset", IMPORT, IMPORT_EXAMPLES, load=_readers)
     pack = add_command(kinds, "pack", _pack, "one file of a world's split", PACK, PACK_EXAMPLES)
-    pack.add_argument("world", metavar="DIR", help="a furniture world")
+    pack.add_argument("world", metavar="DIR", help="a world of `furniture` or `import`")
     pack.add_argument("-o", "--output", required=True, metavar="FILE", help="the .npz file")
     pack.add_argument("--split", default="train", help="train, held_out_scenes or held_out_models (default: train)")
     pack.add_argument("--objects", type=count, default=8, metavar="N", help="most objects of a scene (default: 8)")
@@ -80,7 +99,59 @@ def add(commands: Any) -> None:
 
 
 def _none(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    raise UsageError(args.parser, "name a kind: furniture or pack")
+    raise UsageError(args.parser, "name a kind: furniture, import or pack")
+
+
+def _readers(parser: Parser) -> None:
+    """A command for each dataset that can be imported."""
+    from ..datasets.imported import readers
+    from ..datasets.imported.scene import SPLITS
+
+    kinds = parser.add_subparsers(title="datasets", metavar="DATASET", dest="dataset")
+    for kind, reader in readers().items():
+        examples = f"examples:\n  neuralusd data import {kind} SOURCE --out world --limit 100\n"
+        each = add_command(kinds, kind, _import, reader.summary, reader.description, examples)
+        each.add_argument("source", metavar="SOURCE", help="folder of the dataset, as downloaded")
+        each.add_argument("--out", required=True, metavar="DIR", help="folder of the world")
+        each.add_argument(
+            "--split", action="append", choices=SPLITS, help="import only this; may be given twice (default: all)"
+        )
+        each.add_argument("--limit", type=count, metavar="N", help="at most so many scenes of a split (default: all)")
+        each.add_argument(
+            "--frames", type=count, metavar="N", help="at most so many frames of a scene, evenly spaced (default: all)"
+        )
+        each.add_argument(
+            "--objects",
+            type=count,
+            metavar="N",
+            help="at most so many objects of a scene, largest first",
+        )
+        each.add_argument(
+            "--resolution", type=count, default=128, metavar="PX", help="a frame's side; it is cropped (default: 128)"
+        )
+        add_global_options(each)
+
+
+def _none_to_import(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..datasets.imported import readers
+
+    raise UsageError(args.parser, f"name a dataset: {', '.join(readers())}")
+
+
+def _import(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..datasets.imported import DatasetError
+    from ..datasets.imported.run import import_dataset
+
+    check_folder(args.out)
+    options = {name: getattr(args, name) for name in ("limit", "frames", "objects", "resolution")}
+    try:
+        made = import_dataset(
+            args.dataset, args.source, args.out, splits=args.split, progress=not console.quiet, **options
+        )
+    except DatasetError as error:
+        raise CommandError(str(error)) from error
+    console.say(f"{args.out}: {', '.join(f'{number} {split}' for split, number in made.items())}")
+    return {"output": args.out, "scenes": made}
 
 
 def _furniture(args: argparse.Namespace, console: Console) -> dict[str, Any]:

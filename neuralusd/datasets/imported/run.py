@@ -25,7 +25,7 @@ def import_dataset(
     limit: int | None = None,
     frames: int | None = None,
     objects: int | None = None,
-    resolution: int = 256,
+    resolution: int = 128,
     progress: bool = True,
 ) -> dict[str, int]:
     """Makes, or goes on making, a world of the scenes of a dataset.
