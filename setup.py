@@ -42,7 +42,8 @@ setup(
     ],
     extras_require={
         "blender": ['bpy>=5.0,<5.1; python_version == "3.11"'],  # renders the furniture world; its wheel is for 3.11
-        "datasets": ["av>=14", "google-crc32c>=1.5", "protobuf>=5.29"],  # videos and TFRecords, for `data import`
+        # for `data import`: videos, TFRecords, messages, Parquet
+        "datasets": ["av>=14.1", "google-crc32c>=1.5", "protobuf>=5.29", "pyarrow>=17"],
         "ui": ["PySide6-Essentials>=6.7"],
         "train": ["matplotlib>=3.9", "scikit-image>=0.24"],
         "test": [
