@@ -93,7 +93,7 @@ def add(commands: Any) -> None:
     pack.add_argument("world", metavar="DIR", help="a world of `furniture` or `import`")
     pack.add_argument("-o", "--output", required=True, metavar="FILE", help="the .npz file")
     pack.add_argument("--split", default="train", help="train, held_out_scenes or held_out_models (default: train)")
-    pack.add_argument("--objects", type=count, default=8, metavar="N", help="most objects of a scene (default: 8)")
+    pack.add_argument("--objects", type=count, metavar="N", help="most objects of a scene (default: as there are)")
     for each in kinds.choices.values():
         add_global_options(each)
 
@@ -177,7 +177,7 @@ def _pack(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..datasets.packed import pack, save_packed
 
     try:
-        world = pack(read_frames(args.world, args.split, console), args.objects + 1)
+        world = pack(read_frames(args.world, args.split, console), args.objects and args.objects + 1)
     except ValueError as error:
         raise CommandError(f"{args.world}: {error}") from error
     output = Path(args.output)

@@ -17,6 +17,16 @@ import PIL.Image
 from ..models.tensors import asset_poses, camera_intrinsics, slots
 from ..scene import Passes, Scene
 
+# What an empty slot holds.
+_EMPTY = {
+    "local_to_world": np.eye(4),
+    "extent": np.array([[-0.5] * 3, [0.5] * 3]),
+    "presence": np.zeros(()),
+    "pose_2d": np.zeros(4),
+    "pose_3d": np.zeros(12),
+    "has_pose_2d": np.zeros(()),
+    "has_pose_3d": np.zeros(()),
+}
 # Depth travels as 16-bit logarithms between these, in metres; 0 stands for nothing seen.
 _NEAREST, _FARTHEST = 1e-2, 1e3
 
@@ -60,23 +70,16 @@ class PackedWorld:
         return [group for group in groups if len(group) > 1]
 
 
-def pack_frame(scene: Scene, passes: Passes, count: int) -> dict[str, np.ndarray]:
-    """One frame's arrays with `count` slots. Raises ValueError when the scene has more assets than that."""
+def pack_frame(scene: Scene, passes: Passes, count: int | None = None) -> dict[str, np.ndarray]:
+    """One frame's arrays with `count` slots (None: as the scene needs). Raises ValueError when it needs more."""
     entries = slots(scene)
+    count = min(len(entries) if count is None else count, np.iinfo(np.uint8).max)
     if len(entries) > count:
         raise ValueError(f"{scene.source} has {len(entries) - 1} foreground assets, more than the {count - 1} packed")
     if passes.color is None:
         raise ValueError(f"{scene.source}: a frame without a picture cannot be packed")
     lookup = np.zeros(len(scene.assets) + 1, np.uint8)
-    row: dict[str, np.ndarray] = {
-        "local_to_world": np.tile(np.eye(4), (count, 1, 1)),
-        "extent": np.tile(np.array([[-0.5] * 3, [0.5] * 3]), (count, 1, 1)),
-        "presence": np.zeros(count),
-        "pose_2d": np.zeros((count, 4)),
-        "pose_3d": np.zeros((count, 12)),
-        "has_pose_2d": np.zeros(count),
-        "has_pose_3d": np.zeros(count),
-    }
+    row = {name: _empty(name, count) for name in _EMPTY}
     for slot, asset in enumerate(entries):
         if asset is None:
             continue
@@ -96,8 +99,14 @@ def pack_frame(scene: Scene, passes: Passes, count: int) -> dict[str, np.ndarray
     return row
 
 
-def pack(frames: Iterable[tuple[str, Scene, Passes]], count: int = 9) -> PackedWorld:
-    """(scene name, scene, passes) of every frame to arrays with `count` slots."""
+def pack(frames: Iterable[tuple[str, Scene, Passes]], count: int | None = None) -> PackedWorld:
+    """(scene name, scene, passes) of every frame to arrays with `count` slots.
+
+    None takes as many slots as the scene with most assets needs.
+
+    Raises:
+        ValueError: there are no frames, a scene has more assets than `count`, or frames are of different sizes.
+    """
     rows: dict[str, list[np.ndarray]] = {}
     names: dict[str, int] = {}
     index: list[int] = []
@@ -107,7 +116,11 @@ def pack(frames: Iterable[tuple[str, Scene, Passes]], count: int = 9) -> PackedW
         index.append(names.setdefault(name, len(names)))
     if not index:
         raise ValueError("there are no frames to pack")
-    arrays = {field: np.stack(values) for field, values in rows.items()}
+    sizes = {value.shape for value in rows["depth"]}
+    if len(sizes) > 1:
+        raise ValueError(f"its frames are of different sizes: {', '.join(f'{w}x{h}' for h, w in sorted(sizes))}")
+    most = max(len(value) for value in rows["presence"])
+    arrays = {field: np.stack([_widened(field, value[None], most)[0] for value in rows[field]]) for field in rows}
     return PackedWorld(scene=np.array(index, np.int32), names=list(names), **arrays)
 
 
@@ -144,15 +157,37 @@ def load_packed(paths: Sequence[str | Path]) -> PackedWorld:
 
 
 def join(worlds: Sequence[PackedWorld]) -> PackedWorld:
-    """Several worlds as one; scenes stay apart even where their names are the same."""
+    """Several worlds as one; scenes stay apart even where their names are the same.
+
+    Raises:
+        ValueError: their frames are of different sizes.
+    """
+    sizes = {world.depth.shape[1:] for world in worlds}
+    if len(sizes) > 1:
+        raise ValueError(f"worlds are of different sizes: {', '.join(f'{w}x{h}' for h, w in sorted(sizes))}")
+    most = max(world.presence.shape[1] for world in worlds)
     merged = {
-        f.name: np.concatenate([getattr(world, f.name) for world in worlds])
+        f.name: np.concatenate([_widened(f.name, getattr(world, f.name), most) for world in worlds])
         for f in fields(PackedWorld)
         if f.name != "names"
     }
     offsets = np.cumsum([0, *(len(world.names) for world in worlds[:-1])])
     merged["scene"] = np.concatenate([world.scene + offset for world, offset in zip(worlds, offsets, strict=True)])
     return PackedWorld(names=[name for world in worlds for name in world.names], **merged)
+
+
+def _empty(name: str, count: int) -> np.ndarray:
+    """`count` empty slots of a field."""
+    return np.broadcast_to(_EMPTY[name], (count, *_EMPTY[name].shape)).copy()
+
+
+def _widened(name: str, values: np.ndarray, count: int) -> np.ndarray:
+    """(T, N, ...) of a field with slots as (T, count, ...), the further ones empty; other fields as they are."""
+    if name not in _EMPTY or values.shape[1] == count:
+        return values
+    more = np.broadcast_to(_empty(name, count - values.shape[1]), (len(values), count - values.shape[1],
+                           *values.shape[2:]))  # fmt: skip
+    return np.concatenate([values, more.astype(values.dtype)], axis=1)
 
 
 def _encode(image: np.ndarray, kind: str, **options) -> bytes:

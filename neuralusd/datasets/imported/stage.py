@@ -126,7 +126,8 @@ class StageWriter:
 
 def decomposed(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Translations (T, 3), quaternions (T, 4) with the real part first, and scales (T, 3) of (T, 4, 4) row-vector
-    matrices without shear. The quaternions' signs are such that each is on its predecessor's side.
+    matrices without shear. The quaternions' signs are such that each is on its predecessor's side; scales that are one,
+    or the same in all frames, up to single precision, are exactly so.
 
     Raises:
         ValueError: a matrix is not finite, has shear, mirrors or flattens.
@@ -139,6 +140,9 @@ def decomposed(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     rotation = matrices[:, :3, :3] / scale[..., None]
     if np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max() > 1e-3 or (np.linalg.det(rotation) < 0).any():
         raise ValueError("its pose is more than rotation, translation and scale")
+    if np.abs(scale / scale[0] - 1).max() < 1e-6:
+        scale = np.broadcast_to(scale[0], scale.shape)
+    scale = np.where(np.abs(scale - 1) < 1e-6, 1.0, scale)
     quaternion = Rotation.from_matrix(rotation.transpose(0, 2, 1)).as_quat()[:, [3, 0, 1, 2]]
     for t in range(1, len(quaternion)):
         if quaternion[t] @ quaternion[t - 1] < 0:
