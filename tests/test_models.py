@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuralusd.models.asset_tokenizer import AssetTokenizer, Keep
+from neuralusd.models.box_landing import BOX_FACTS, land_boxes
 from neuralusd.models.crops import crop_assets, mask_boxes, token_points
 from neuralusd.models.encoders import DinoCropEncoder, PatchCropEncoder
 from neuralusd.models.landing import TokenLanding, nearest_in_front, surface_points
@@ -170,6 +171,84 @@ def test_tokens_of_another_asset_fill_the_box(seen):
     assert ((own - other).abs().amax(1) < 1e-3).float().mean() > 0.98
 
 
+def only(target, *kept):
+    keep = torch.zeros_like(target.presence)
+    keep[0, list(kept)] = 1
+    return keep
+
+
+def span(mask):
+    """(x, y, h, w) of where a mask is set, normalised."""
+    rows, columns = (np.flatnonzero(mask.any(axis).numpy()) for axis in (1, 0))
+    side = len(mask)
+    return np.array([columns[0], rows[0], np.ptp(rows) + 1, np.ptp(columns) + 1]) / side
+
+
+@pytest.mark.parametrize("why", ["left out", "never known"])
+def test_without_geometry_an_asset_lands_as_a_card_in_its_box(seen, why):
+    _, target, *_ = seen
+    landing, tokens = landed_tokens(seen)
+    pointwise = None
+    if why == "left out":
+        pointwise = torch.zeros_like(target.presence)
+    else:
+        tokens = TokenTensors(tokens.values, tokens.points * torch.nan, tokens.extent, tokens.present)
+    for slot in (1, 2):
+        there = landing(target, tokens, only(target, slot), pointwise)[0, 3] > 0
+        # The crop's margin makes the card a little larger than the box.
+        assert span(there) == pytest.approx(target.pose_2d[0, slot].numpy(), abs=0.1)
+        x, y, h, w = (target.pose_2d[0, slot] * landing.resolution).round().int().tolist()
+        assert there[y + 1 : y + h - 1, x + 1 : x + w - 1].all()
+
+
+def test_a_background_without_geometry_fills_the_image(seen):
+    _, target, *_ = seen
+    landing, tokens = landed_tokens(seen)
+    assert (landing(target, tokens, only(target, 0), torch.zeros_like(target.presence))[0, 3] > 0).all()
+
+
+def test_cards_stand_before_each_other_as_their_boxes_say(seen):
+    _, target, *_ = seen
+    landing, tokens = landed_tokens(seen)
+    flat = torch.zeros_like(target.presence)
+    # Without the cells that the coarser grid fills: another card's own cells go before those.
+    apart = [landing(target, tokens, only(target, slot), flat)[0] for slot in (1, 2)]
+    overlap = torch.stack([(landed[3] > 0) & (landed[5] == 0) for landed in apart]).all(0)
+    nearer = 1 + int(target.pose_3d[0, 1:3].unflatten(-1, (4, 3))[..., 2].mean(-1).argmin())
+    both = landing(target, tokens, only(target, 1, 2), flat)[0]
+    front = landing(target, tokens, only(target, nearer), flat)[0]
+    assert overlap.any()
+    assert torch.equal(both[:3, overlap], front[:3, overlap])
+
+
+@pytest.mark.parametrize("resolution", [16, 64])
+def test_boxes_land_where_boxes_are_seen(seen, resolution):
+    scene, target, *_ = seen
+    _, passes = frame(boxes_stage(), 1, resolution)
+    features = torch.tensor([[[9.0], [1.0], [2.0]]])
+    landed = land_boxes(target, features, target.presence, resolution)[0]
+    order = [scene.assets.index(asset) for asset in slots(scene)]
+    ids = np.vectorize({index: slot for slot, index in enumerate(order)}.get)(
+        np.where(passes.ids < 0, order[0], passes.ids)
+    )
+    assert landed.shape == (BOX_FACTS + 1, resolution, resolution)
+    assert torch.equal(landed[0] > 0, torch.from_numpy(ids > 0))  # these assets are boxes, so the rays see the same
+    assert torch.equal(landed[-1], torch.from_numpy(ids).float())
+    for slot in (1, 2):
+        low, high = slots(scene)[slot].extent
+        points = passes.points[ids == slot]
+        entered = landed[1:4, ids == slot].T.numpy() * (high - low) + low
+        assert entered == pytest.approx(points, abs=1e-3)
+
+
+def test_a_box_that_is_left_out_hides_nothing(seen):
+    _, target, *_ = seen
+    features = torch.ones(1, 3, 1)
+    both, one = (land_boxes(target, features, keep, 32)[0] for keep in (target.presence, only(target, 2)))
+    assert (land_boxes(target, features, only(target), 32) == 0).all()
+    assert (one[0] <= both[0]).all() and one[0].sum() > 0
+
+
 def tokenizer(**changes):
     settings_ = {
         "appearance_dim": 12, "geometry_dim": 8, "grid": (4, 4), "pose_dim": 8, "hidden_dim": 16,
@@ -216,6 +295,46 @@ def test_each_modality_matters_until_it_is_dropped(seen, part):
     assert not torch.allclose(full, model(target, a, g, keep).tokens)
 
 
+def landing_tokenizer():
+    return tokenizer(
+        appearance_landing=(3, 2, 16), geometry_landing=(2, 2, 16), box_landing=16, latent_size=8, latent_channels=12
+    )
+
+
+@pytest.mark.parametrize("parts", [("appearance",), ("geometry",), ("pose_3d",), ("pose_2d", "pose_3d"), ("landing",)])
+def test_what_is_dropped_is_gone_from_the_landing_too(seen, parts):
+    _, target, *_ = seen
+    _, tokens = landed_tokens(seen, (4, 4))
+    model, keep = landing_tokenizer(), Keep.all(target)
+    geometry = TokenTensors(tokens.values[..., :8], tokens.points, tokens.extent, tokens.present)
+    full = model(target, tokens, geometry, keep).landing
+    for part in parts:
+        setattr(keep, part, torch.zeros_like(target.presence))
+    dropped = model(target, tokens, geometry, keep).landing
+    assert dropped.shape == full.shape and not torch.allclose(full, dropped)
+
+
+def test_an_asset_without_a_pose_has_no_place(seen):
+    _, target, *_ = seen
+    _, tokens = landed_tokens(seen, (4, 4))
+    model, keep = landing_tokenizer(), Keep.all(target)
+    geometry = TokenTensors(tokens.values[..., :8], tokens.points, tokens.extent, tokens.present)
+    keep.pose_2d, keep.pose_3d = only(target, 0), only(target, 0)
+    gone, alone = model(target, tokens, geometry, keep), Keep.all(target)
+    alone.asset = only(target, 0)
+    assert torch.equal(gone.landing, model(target, tokens, geometry, alone).landing)
+
+
+def test_cross_attention_can_be_closed_alone(seen):
+    _, target, *_ = seen
+    _, tokens = landed_tokens(seen, (4, 4))
+    geometry = TokenTensors(tokens.values[..., :8], tokens.points, tokens.extent, tokens.present)
+    model, keep = landing_tokenizer(), Keep.all(target)
+    keep.attention = torch.zeros_like(target.presence)
+    full, closed = model(target, tokens, geometry), model(target, tokens, geometry, keep)
+    assert torch.equal(full.landing, closed.landing) and not torch.equal(full.tokens, closed.tokens)
+
+
 def test_an_absent_asset_is_masked(seen):
     scene, *_ = seen
     scene.assets[1].presence = 0.0
@@ -236,6 +355,15 @@ def test_dropout_has_the_papers_probabilities():
     assert keep.appearance.mean().item() == pytest.approx(0.9 * 0.75, abs=0.02)
     everything = (keep.appearance + keep.geometry + keep.pose_2d + keep.pose_3d).sum(1) == 0
     assert everything.float().mean().item() == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_share_of_the_scenes_can_drop_nothing():
+    scene, _ = frame(boxes_stage(), 1, 16)
+    target = scene_tensors([scene] * 2000)
+    torch.manual_seed(0)
+    keep = Keep.sample(target, modality=0.5, pose=0.5, everything=0.1, landing=0.5, nothing=0.4)
+    parts = torch.stack([keep.asset, keep.appearance, keep.geometry, keep.pose_2d, keep.pose_3d, keep.landing])
+    assert (parts.amin((0, 2)) == 1).float().mean().item() == pytest.approx(0.4, abs=0.03)
 
 
 def test_patch_tokens_start_as_pixels():

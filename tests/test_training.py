@@ -75,9 +75,10 @@ def test_time_can_run_out_before_steps(world, tmp_path):
         {"paired": False},
         {"normalize_depth": False},
         {"mask_background": False},
+        {"relative_loss": False, "no_dropout": 0.0},
         {"scheduler": {**TINY.scheduler, "prediction_type": "v_prediction"}},
     ],
-    ids=["plain recipe", "single images", "raw depth", "background not masked", "v-prediction"],
+    ids=["plain recipe", "single images", "raw depth", "background not masked", "the paper's loss", "v-prediction"],
 )
 def test_every_ablation_trains(world, tmp_path, changes):
     train_render(world, small(steps=1, **changes), tmp_path, mixed_precision="no")

@@ -18,11 +18,12 @@ from .pairs import Pair, with_tokens
 # What each row leaves out of the condition.
 ABLATIONS: dict[str, Sequence[str]] = {
     "{}": (),
-    "{}, pose tokens zeroed": ("pose_2d", "pose_3d"),
-    "{}, landing off": ("landing",),
-    "{}, landing off and pose tokens zeroed": ("landing", "pose_2d", "pose_3d"),
-    "{}, appearance zeroed": ("appearance",),
+    "{}, pose zeroed": ("pose_2d", "pose_3d"),
+    "{}, 3D pose zeroed": ("pose_3d",),
     "{}, geometry zeroed": ("geometry",),
+    "{}, appearance zeroed": ("appearance",),
+    "{}, landing off": ("landing",),
+    "{}, cross-attention off": ("attention",),
 }
 METRICS = ("PSNR", "PSNR foreground", "PSNR background", "SSIM", "SSIM foreground", "SSIM background")
 

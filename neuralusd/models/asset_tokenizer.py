@@ -10,53 +10,72 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from .box_landing import BOX_FACTS, land_boxes
 from .landing import FACTS, TokenLanding
 from .tensors import SceneTensors, TokenTensors
 
 
 @dataclass
 class Keep:
-    """What is not dropped, each (B, N) of 0 and 1: whole assets, modalities, the two poses, and landing."""
+    """What is not dropped, each (B, N) of 0 and 1: whole assets, modalities, the two poses, and the two ways in.
+
+    A modality or pose that is dropped is gone from both ways, cross-attention and landing. `attention` and `landing`
+    close one way alone.
+    """
 
     asset: torch.Tensor
     appearance: torch.Tensor
     geometry: torch.Tensor
     pose_2d: torch.Tensor
     pose_3d: torch.Tensor
+    attention: torch.Tensor
     landing: torch.Tensor
 
     @classmethod
     def all(cls, scene: SceneTensors) -> Keep:
-        return cls(*(torch.ones_like(scene.presence) for _ in range(6)))
+        return cls(*(torch.ones_like(scene.presence) for _ in range(7)))
 
     @classmethod
     def none(cls, scene: SceneTensors) -> Keep:
-        return cls(*(torch.zeros_like(scene.presence) for _ in range(6)))
+        return cls(*(torch.zeros_like(scene.presence) for _ in range(7)))
 
     @classmethod
     def sample(
-        cls, scene: SceneTensors, *, modality: float, pose: float, everything: float, landing: float = 0.0
+        cls,
+        scene: SceneTensors,
+        *,
+        modality: float,
+        pose: float,
+        everything: float,
+        landing: float = 0.0,
+        nothing: float = 0.0,
     ) -> Keep:
         """Random dropout with these probabilities (section 3.5, appendix C).
 
         Each asset drops each modality, each of its poses and itself on its own; with probability `everything` a scene
-        drops all.
+        drops all, with probability `nothing` it drops nothing.
         """
         shape, device = scene.presence.shape, scene.presence.device
 
         def kept(probability: float, size: tuple[int, ...]) -> torch.Tensor:
             return (torch.rand(size, device=device) >= probability).float()
 
-        anything = kept(everything, (shape[0], 1))
+        every = 1 - kept(nothing, (shape[0], 1))
+        anything = torch.maximum(kept(everything, (shape[0], 1)), every)
+
+        def kept_parts(probability: float) -> torch.Tensor:
+            return torch.maximum(kept(probability, shape) * anything, every)
+
         # An asset that lost both of its modalities, the pair of them by chance, is the asset that is dropped whole.
-        appearance, geometry = kept(modality, shape) * anything, kept(modality, shape) * anything
+        appearance, geometry = kept_parts(modality), kept_parts(modality)
         return cls(
             asset=torch.maximum(appearance, geometry),
             appearance=appearance,
             geometry=geometry,
-            pose_2d=kept(pose, shape) * anything,
-            pose_3d=kept(pose, shape) * anything,
-            landing=kept(landing, (shape[0], 1)).expand(shape) * anything,
+            pose_2d=kept_parts(pose),
+            pose_3d=kept_parts(pose),
+            attention=torch.ones(shape, device=device),
+            landing=torch.maximum(kept(landing, (shape[0], 1)).expand(shape) * anything, every),
         )
 
 
@@ -89,7 +108,7 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
             paper's metres.
         attention_pool: cells of a crop's side that cross-attention sees as one; 1 is the paper's.
         appearance_landing, geometry_landing: (channels, factor, resolution) of `TokenLanding`; None is the paper's
-            plain recipe.
+            plain recipe. box_landing: resolution at which boxes land; None leaves them out.
         latent_size, latent_channels: of what the denoiser works on.
     """
 
@@ -106,6 +125,7 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
         attention_pool: int = 1,
         appearance_landing: tuple[int, int, int] | None = (4, 8, 128),
         geometry_landing: tuple[int, int, int] | None = (4, 4, 64),
+        box_landing: int | None = None,
         latent_size: int = 32,
         latent_channels: int = 48,
     ) -> None:
@@ -144,7 +164,10 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
         shapes = (self.config.appearance_landing, self.config.geometry_landing)
         if None in shapes:
             return 0
-        return sum((c + FACTS) * (resolution // self.config.latent_size) ** 2 for c, _, resolution in shapes)
+        lands = [(c + FACTS, resolution) for c, _, resolution in shapes]
+        if self.config.box_landing:
+            lands.append((shapes[0][0] + BOX_FACTS, self.config.box_landing))
+        return sum(c * (resolution // self.config.latent_size) ** 2 for c, resolution in lands)
 
     def forward(
         self, scene: SceneTensors, appearance: TokenTensors, geometry: TokenTensors, keep: Keep | None = None
@@ -169,17 +192,25 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
         length = values[0].shape[2]
         parts = [*values, *(pose.unsqueeze(2).expand(-1, -1, length, -1) for pose in (embedded_3d, embedded_2d))]
         assets = self.asset(torch.cat([part.to(embedded_2d.dtype) for part in parts], -1))
-        assets = assets * (scene.presence * keep.asset)[..., None, None].to(assets.dtype)
+        assets = assets * (scene.presence * keep.asset * keep.attention)[..., None, None].to(assets.dtype)
         tokens = torch.cat([assets.flatten(1, 2), self.nothing.expand(batch, -1, -1).to(assets.dtype)], 1)
         mask = F.pad((scene.presence > 0).repeat_interleave(length, 1), (0, 1), value=True)
         if not self.landing_channels:
             return Conditioning(tokens, mask, None, None)
-        present = scene.presence * keep.asset * keep.landing
+        # What has no pose has no place; but a background without one stays where it was seen.
+        placed = torch.maximum(keep.pose_3d, keep.pose_2d * scene.has_pose_2d)
+        placed = torch.cat([torch.ones_like(placed[:, :1]), placed[:, 1:]], 1)
+        present = scene.presence * keep.asset * keep.landing * placed
+        pointwise = keep.geometry * keep.pose_3d
         landed = []
         for landing, of in ((self.land_appearance, appearance), (self.land_geometry, geometry)):
             kept = keep_appearance if of is appearance else keep_geometry
-            picture = landing(scene, of, present * kept)
+            picture = landing(scene, of, present * kept, pointwise, keep.pose_3d)
             landed.append(F.pixel_unshuffle(picture, landing.resolution // self.config.latent_size))
+        if self.config.box_landing:
+            look = self.land_appearance.summary(appearance, present * keep_appearance)
+            boxes = land_boxes(scene, look, present * keep.pose_3d, self.config.box_landing)
+            landed.append(F.pixel_unshuffle(boxes, self.config.box_landing // self.config.latent_size))
         return Conditioning(tokens, mask, torch.cat(landed, 1), self.base(landed[0]))
 
     def _pooled(self, values: torch.Tensor) -> torch.Tensor:

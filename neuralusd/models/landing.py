@@ -4,6 +4,10 @@ A token is a cell of a crop with depth, so a point in its asset's local space. T
 camera place that point in the target image. There the tokens' features enter the denoiser as extra input channels, the
 nearest in front, beside the paper's cross-attention. Pose control is then exact by construction, and the
 network has to refine and to complete. The paper has no such channels; without them this is its plain recipe.
+
+Landing takes no more than it is given: without geometry (no points, or geometry left out), or without the 3D pose, an
+asset lands as a flat card in its 2D box; without any pose it does not land, having no place. A background without
+its pose is a card that fills the image, as if the camera had not moved.
 """
 
 from __future__ import annotations
@@ -18,6 +22,8 @@ from .tensors import CameraTensors, SceneTensors, TokenTensors
 FACTS = 4
 # Below this coverage a feature does not land at all.
 _COVERED = 0.25
+# A card of unknown depth is before everything, the background's card behind everything (metres).
+_BEFORE, _BEHIND = 1e-3, 1e6
 
 
 def surface_points(points: torch.Tensor, grid: tuple[int, int], factor: int) -> torch.Tensor:
@@ -46,6 +52,34 @@ def surface_points(points: torch.Tensor, grid: tuple[int, int], factor: int) -> 
     down, right = tangent(1)[:, :, None, :, None], tangent(2)[:, :, None, :, None]
     fine = cells[:, :, None, :, None] + offset[:, None, None, None] * down + offset[:, None] * right
     return fine.reshape(len(points), -1, 3)
+
+
+def card_places(scene: SceneTensors, cells: tuple[int, int], known_depth: torch.Tensor) -> torch.Tensor:
+    """Where the cells of a crop lie when it stands as a flat card in its asset's 2D box.
+
+    Args:
+        cells: (rows, columns). known_depth: (B, N), 1 where the 3D pose may tell the card's depth.
+
+    Returns:
+        (B, N, rows * columns, 3) of normalised h, normalised w, depth; NaN where an asset has no 2D box.
+    """
+    # A crop is its box with a margin; `mask_boxes` has the same.
+    margin = 0.04
+    x, y, h, w = torch.where(scene.has_pose_2d.unsqueeze(-1) > 0, scene.pose_2d, torch.nan).unbind(-1)
+    box = torch.stack([y - margin * h, x - margin * w, (1 + 2 * margin) * h, (1 + 2 * margin) * w], -1)
+    whole = torch.tensor([0.0, 0.0, 1.0, 1.0], device=box.device)
+    background = torch.arange(box.shape[1], device=box.device) == 0
+    box = torch.where(background[:, None], whole, box)
+    rows, columns = ((torch.arange(count, device=box.device) + 0.5) / count for count in cells)
+    down, right = torch.meshgrid(rows, columns, indexing="ij")
+    low, size = box[:, :, None, :2], box[:, :, None, 2:]
+    hw = low + torch.stack([down.flatten(), right.flatten()], -1) * size
+    middle = scene.pose_3d.unflatten(-1, (4, 3))[..., 2].mean(-1)
+    # Of two cards without a depth the one that stands lower in the image is nearer.
+    lower = _BEFORE * (3 - (box[..., 0] + box[..., 2]).clamp(-1, 2))
+    depth = torch.where((known_depth * scene.has_pose_3d) > 0, middle, lower)
+    depth = torch.where(background, _BEHIND, depth)
+    return torch.cat([hw, depth[..., None, None].expand(*hw.shape[:-1], 1)], -1)
 
 
 def nearest_in_front(places: torch.Tensor, image: torch.Tensor, images: int, resolution: int) -> torch.Tensor:
@@ -121,9 +155,27 @@ class TokenLanding(nn.Module):
                 for cell in range(cells):
                     self.unfold.weight[cell * channels + channel, channel * cells + cell] += 1
 
-    def forward(self, scene: SceneTensors, tokens: TokenTensors, keep: torch.Tensor) -> torch.Tensor:
-        """(B, channels + FACTS, resolution, resolution); `keep` (B, N) is 0 for assets whose tokens must not land."""
+    def forward(
+        self,
+        scene: SceneTensors,
+        tokens: TokenTensors,
+        keep: torch.Tensor,
+        pointwise: torch.Tensor | None = None,
+        depth: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Lands tokens of assets.
+
+        Args:
+            keep: (B, N), 0 for assets whose tokens must not land. pointwise: (B, N), 1 for assets whose tokens land
+                by their points where they have any (None is all); the others are cards. depth: (B, N), 1 where the
+                3D pose may tell a card's depth (None is all).
+
+        Returns:
+            (B, channels + FACTS, resolution, resolution).
+        """
         images, side = len(keep), self.resolution
+        pointwise = torch.ones_like(keep) if pointwise is None else pointwise
+        depth = torch.ones_like(keep) if depth is None else depth
         image, slot = (keep > 0).nonzero(as_tuple=True)
         if not len(image):
             return keep.new_zeros(images, self.channels + FACTS, side, side)
@@ -133,6 +185,10 @@ class TokenLanding(nn.Module):
         features = features.transpose(2, 3).reshape(-1, self.channels)
         with torch.no_grad(), torch.autocast(keep.device.type, enabled=False):
             places = self._places(scene, tokens, image, slot)
+            flat = torch.isnan(places).all(-1).all(-1) | (pointwise[image, slot] == 0)
+            cells = (rows * self.factor, columns * self.factor)
+            cards = card_places(scene, cells, depth)[image, slot]
+            places = torch.where(flat[:, None, None], cards, places)
             per_asset = places.shape[1]
             places = places.flatten(0, 1)
             if self.coverage:
@@ -145,10 +201,12 @@ class TokenLanding(nn.Module):
             winner = torch.where(filled, coarse, fine)
             landed = winner >= 0
             index = winner.clamp_min(0)
-            depth = torch.where(landed, places[:, 2][index], 1.0).log()
-            mean = depth.sum(1, keepdim=True) / landed.sum(1, keepdim=True).clamp_min(1)
+            metres = places[:, 2][index]
+            measured = landed & (metres > 4 * _BEFORE) & (metres < _BEHIND)
+            log_depth = torch.where(measured, metres, 1.0).log()
+            mean = log_depth.sum(1, keepdim=True) / measured.sum(1, keepdim=True).clamp_min(1)
             background = (slot == 0)[index // per_asset]
-            facts = torch.stack([landed, landed & background, filled, (depth - mean) * landed], -1)
+            facts = torch.stack([landed, landed & background, filled, (log_depth - mean) * measured], -1)
         features = features[index].transpose(1, 2).unflatten(2, (side, side))
         facts = facts.transpose(1, 2).unflatten(2, (side, side)).to(features.dtype)
         share = facts[:, :1]
@@ -159,6 +217,17 @@ class TokenLanding(nn.Module):
         around = torch.where(background.flatten(1).any(-1)[:, None, None, None], background, share)
         features = share * features + (1 - share) * fill_holes(features, around).to(features.dtype)
         return torch.cat([features, facts], 1)
+
+    def summary(self, tokens: TokenTensors, keep: torch.Tensor) -> torch.Tensor:
+        """(B, N, channels): the mean of what the asset covers of its features; 0 where `keep` (B, N) is 0."""
+        image, slot = (keep > 0).nonzero(as_tuple=True)
+        features = self.unfold(tokens.values[image, slot])
+        features = features.view(*features.shape[:1], features.shape[1] * self.factor**2, self.channels)
+        share = torch.sigmoid(8 * (features[..., -1:] - 0.5)) if self.coverage else torch.ones_like(features[..., -1:])
+        mean = (share * features).sum(1) / share.sum(1).clamp_min(1e-3)
+        every = mean.new_zeros(*keep.shape, self.channels)
+        every[image, slot] = mean
+        return every
 
     def _places(
         self, scene: SceneTensors, tokens: TokenTensors, image: torch.Tensor, slot: torch.Tensor

@@ -354,7 +354,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
             keeps.append(Keep.none(target))
             weights.append(1.0 - scale)
         for modality, weight in emphasis.items():
-            parts = ("pose_2d", "pose_3d", "landing") if modality == "pose" else (modality,)
+            parts = ("pose_2d", "pose_3d") if modality == "pose" else (modality,)
             keeps.append(replace(full, **dict.fromkeys(parts, nothing)))
             weights[0] += weight
             weights.append(-weight)

@@ -19,8 +19,10 @@ class RenderTrainingConfig:
             steps.
         lr, encoder_lr: of the denoiser and tokenizer, and of the encoders. warmup_steps, then linear decay to 0.
         max_grad_norm: gradient clip. ema_decay: of the weights that are saved.
-        modality_dropout, pose_dropout, all_dropout, landing_dropout: see `Keep.sample`.
+        modality_dropout, pose_dropout, all_dropout, landing_dropout, no_dropout: see `Keep.sample`.
         foreground_weight: how much more the loss counts where an object is. 0 is the paper's loss.
+        relative_loss: a pair's loss is divided by the error of what landed, so that pairs where little landed do not
+            drown the others (its mean is nearer to that of PSNR). False is the paper's loss.
         timestep_exponent: times are drawn as u ** exponent of the schedule; 1 is uniform, less prefers noise.
         same_frame: probability that source and target are one frame, so that an unedited scene reconstructs.
         paired: False trains on single images, the ablation of section 3.6.
@@ -35,10 +37,10 @@ class RenderTrainingConfig:
     vae: dict[str, Any] | str = "patches"
     geometry_dim: int | None = None
     resolution: int = 128
-    batch_size: int = 32
+    batch_size: int = 8
     steps: int = 3000
-    lr: float = 1e-3
-    encoder_lr: float = 1e-3
+    lr: float = 7e-4
+    encoder_lr: float = 7e-4
     warmup_steps: int = 100
     max_grad_norm: float = 1.0
     ema_decay: float = 0.995
@@ -46,8 +48,10 @@ class RenderTrainingConfig:
     pose_dropout: float = 0.25
     all_dropout: float = 0.1
     landing_dropout: float = 0.05
+    no_dropout: float = 0.5
     foreground_weight: float = 1.0
-    timestep_exponent: float = 0.5
+    relative_loss: bool = True
+    timestep_exponent: float = 0.25
     same_frame: float = 0.15
     paired: bool = True
     normalize_depth: bool = True
@@ -79,7 +83,13 @@ MINI = RenderTrainingConfig(
         "attention_head_dim": 6,  # diffusers' name for the number of heads
         "norm_num_groups": 32,
     },
-    asset_tokenizer={"cross_attention_dim": 192, "hidden_dim": 256, "pose_dim": 64, "attention_pool": 2},
+    asset_tokenizer={
+        "cross_attention_dim": 192,
+        "hidden_dim": 256,
+        "pose_dim": 64,
+        "attention_pool": 2,
+        "box_landing": 32,
+    },
     encoder={"token_dim": 256},
     geometry_dim=64,
     scheduler=_MINI_SCHEDULER,
@@ -131,7 +141,9 @@ SD21 = RenderTrainingConfig(
     warmup_steps=2000,
     ema_decay=0.9999,
     landing_dropout=0.0,
+    no_dropout=0.0,
     foreground_weight=0.0,
+    relative_loss=False,
     timestep_exponent=1.0,
     same_frame=0.0,
 )
@@ -142,7 +154,9 @@ CONFIGS: dict[str, RenderTrainingConfig] = {
         MINI,
         asset_tokenizer={**MINI.asset_tokenizer, "appearance_landing": None, "geometry_landing": None},
         landing_dropout=0.0,
+        no_dropout=0.0,
         foreground_weight=0.0,
+        relative_loss=False,
     ),
     "sd21": SD21,
 }

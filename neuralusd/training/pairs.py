@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ..datasets.packed import PackedWorld
 from ..models.tensors import CameraTensors, SceneTensors
@@ -140,6 +141,9 @@ class PairSampler:
         ids = _mirrored(self.frames["ids"][index], mirror)
         slots = torch.arange(self.frames["presence"].shape[1], device=self.device)
         masks = (ids.unsqueeze(1) == slots[:, None, None]) & (self.frames["presence"][index] > 0)[..., None, None]
+        # As the pipeline encodes: outlines, where a pixel shows both, are not the background's.
+        around = F.max_pool2d((ids > 0).float().unsqueeze(1), 3, 1, 1)[:, 0] > 0
+        masks[:, 0] &= ~around
         return Sources(
             self._color(index, mirror, recolor),
             _mirrored(self.frames["depth"][index], mirror).float(),

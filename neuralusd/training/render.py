@@ -23,6 +23,8 @@ from .config import RenderTrainingConfig
 from .log import plot_log
 from .pairs import Pairs, PairSampler
 
+# Mean square error of a landed picture below which `relative_loss` counts it no more, that of 36 dB.
+_FINE = 1e-3
 TRAINED = ("unet", "asset_tokenizer", "appearance_encoder", "geometry_encoder")
 
 
@@ -46,6 +48,7 @@ class RenderModel(torch.nn.Module):
             pose=config.pose_dropout,
             everything=config.all_dropout,
             landing=config.landing_dropout,
+            nothing=config.no_dropout,
         )
         conditions = condition(self.pipeline, pairs, config, keep)
         noisy = scheduler.add_noise(latents, noise, timesteps)
@@ -62,6 +65,9 @@ class RenderModel(torch.nn.Module):
         error = (prediction - self._wanted(latents, noise, timesteps)).square().mean(1)
         foreground = F.interpolate(pairs.foreground.float().unsqueeze(1), size=error.shape[-2:], mode="area")[:, 0]
         weight = 1 + config.foreground_weight * foreground
+        if config.relative_loss and conditions.base is not None:
+            left = (conditions.base.detach().float() - latents).square().mean((1, 2, 3)) + _FINE
+            error = error / left[:, None, None]
         return (error * weight).sum() / weight.sum()
 
     def _wanted(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
