@@ -7,9 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from neuralusd.evaluation import plots
 from neuralusd.evaluation.baselines import copy_source, splat_source
 from neuralusd.evaluation.control import METRICS, evaluate_control
 from neuralusd.evaluation.locality import evaluate_locality
+from neuralusd.evaluation.lpips import load_lpips
 from neuralusd.evaluation.metrics import psnr, ssim
 from neuralusd.evaluation.pairs import Frame, sample_pairs, with_tokens
 from neuralusd.evaluation.report import contact_sheet, markdown
@@ -94,3 +96,60 @@ def test_held_edits_change_nothing_outside(frames, pipe):
         dataclasses.replace(f, passes=dataclasses.replace(f.passes, ids=np.full((32, 32), -1))) for f in frames[:1]
     ]
     assert evaluate_locality(pipe, nothing) == {}
+
+
+@pytest.fixture
+def lpips_folder(tmp_path):
+    """Random weights by the names of the published ones, at their channels."""
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    blocks, channels = [(0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28)], [64, 128, 256, 512, 512]
+    lines, vgg, old = {}, {}, 3
+    for number, (block, width) in enumerate(zip(blocks, channels, strict=True)):
+        for index in block:
+            vgg[f"features.{index}.weight"] = torch.randn(width, old, 3, 3) * (2 / (9 * old)) ** 0.5
+            vgg[f"features.{index}.bias"] = torch.zeros(width)
+            old = width
+        lines[f"lin{number}.model.1.weight"] = torch.rand(1, width, 1, 1)
+    save_file(vgg, tmp_path / "vgg16.safetensors")
+    save_file(lines, tmp_path / "lpips.safetensors")
+    return tmp_path
+
+
+def test_lpips_with_weights_of_a_folder_grows_with_the_distortion_and_keeps_to_its_mask(lpips_folder):
+    lpips = load_lpips(lpips_folder)
+    truth = np.random.default_rng(0).random((32, 32, 3))
+    noise = np.random.default_rng(1).random((32, 32, 3)) - 0.5
+    assert lpips.distance(truth, truth) == 0
+    little, much = (lpips.distance(np.clip(truth + s * noise, 0, 1), truth) for s in (0.1, 0.6))
+    assert 0 < little < much
+    left = truth.copy()
+    left[:, :8] = 0
+    mask = np.zeros((32, 32), bool)
+    mask[:, :8] = True
+    assert lpips.distance(left, truth, mask) > lpips.distance(left, truth, ~mask)
+    assert np.isnan(lpips.distance(left, truth, np.zeros((32, 32), bool)))
+
+
+def test_lpips_without_all_its_weights_is_refused(lpips_folder):
+    (lpips_folder / "lpips.safetensors").unlink()
+    with pytest.raises(ValueError, match="there is no lin0.model.1.weight"):
+        load_lpips(lpips_folder)
+    (lpips_folder / "broken.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="broken.safetensors cannot be read"):
+        load_lpips(lpips_folder)
+
+
+def test_a_table_leaves_out_columns_that_nothing_has_and_shows_notes():
+    text = markdown({"a": {"PSNR": 1.0}, "b": {}}, ("PSNR", "LPIPS"), {"b": "weights not found"})
+    assert text.splitlines() == ["| | PSNR |", "| --- | ---: |", "| a | 1.00 |", "| b | weights not found |"]
+
+
+def test_plots_are_written(tmp_path):
+    rows = {"a": {"x": 2.0, "y": 3.0}, "only x": {"x": 4.0}, "none": {}}
+    plots.save(plots.scatter(rows, "x", "y", "title"), tmp_path / "scatter.png")
+    plots.save(plots.bars({"kind": rows}, "x", "title"), tmp_path / "bars.png")
+    plots.save(plots.lines(rows, ("x", "y"), "title", "dB"), tmp_path / "lines.png")
+    assert all(path.stat().st_size > 1000 for path in tmp_path.iterdir())

@@ -10,14 +10,19 @@ from .parser import Parser, add_command
 
 SUMMARY = "measure a backend on scenes and models it has not seen"
 DESCRIPTION = """\
-Renders target frames of held-out scenes from tokens of their source frames, and
-compares them with the truth and with baselines: PSNR and SSIM of the whole
-image, the foreground and the background. Writes tables and pictures.
+Measures weights on held-out scenes, in four parts:
+  control         target frames from the tokens of source frames
+  reconstruction  the source frame itself against the target frame
+  edits           edits of a stage against Cycles' picture of the edited stage
+  sequence        five edits one over the other: drift of what was not edited
+Writes tables, plots and pictures; report.md joins them.
 """
 EXAMPLES = """\
 examples:
   neuralusd eval --world world
   neuralusd eval --world world --backend mine=out/mini --pairs 32 -o out/eval
+  neuralusd eval --world world --part edits,sequence --cases 16 --truths truths
+  neuralusd eval --world world --part reconstruction --baseline sd21=models/sd21
 """
 
 
@@ -35,8 +40,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..evaluation.command import run as evaluate
 
     try:
-        result = evaluate(args)
-    except ValueError as error:
+        result = evaluate(args, console.note)
+    except (ValueError, FileNotFoundError) as error:
         raise CommandError(str(error)) from error
     console.say(f"The tables and pictures are in {args.output}")
     return {"output": str(args.output), "results": result}

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..pipelines.render import NeuralUSDPipeline
+    from .lpips import Lpips
+    from .pairs import Frame
+    from .renderer import Renderer
+    from .truths import CaseTruths
 
 SPLITS = ("held_out_scenes", "held_out_models")
+CONTROL, RECONSTRUCTION, EDITS, SEQUENCE = PARTS = ("control", "reconstruction", "edits", "sequence")
+TITLES = {
+    CONTROL: "Object control",
+    RECONSTRUCTION: "Reconstruction against controllability",
+    EDITS: "Edits against their true answers",
+    SEQUENCE: "Five edits in sequence",
+}
+Note = Callable[[str], None]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,54 +39,306 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[NAME=]BACKEND",
         help="weights to evaluate; may be repeated (default: mini)",
     )
+    parser.add_argument("--part", metavar="PART,...", help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--split", action="append", choices=SPLITS, help="default: both")
     parser.add_argument("--pairs", type=int, default=96, help="source and target frames a split (default: %(default)s)")
+    parser.add_argument("--cases", type=int, default=48, help="frames a split that are edited (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="denoising steps (default: the backend's)")
     parser.add_argument("--guidance", type=float, help="classifier-free guidance (default: the backend's)")
     parser.add_argument("--no-ablations", action="store_true", help="leave out the rows with a part zeroed")
+    parser.add_argument(
+        "--baseline",
+        action="append",
+        metavar="NAME[=MODEL]",
+        help="a published model of the reconstruction part, and the folder that it is in: sd21, instruct-pix2pix, "
+        "controlnet, t2i-adapter or 3dit; may be repeated (default: all, from the hub's cache)",
+    )
+    parser.add_argument("--lpips", metavar="DIR", help="safetensors of LPIPS; without them there is no such column")
+    parser.add_argument(
+        "--truths", metavar="DIR", help="where Cycles' pictures of the edited stages are kept (default: OUTPUT/truths)"
+    )
+    parser.add_argument(
+        "--samples", type=int, default=16, help="Cycles' samples a pixel of those (default: %(default)s)"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="processes that render those (default: %(default)s)")
     parser.add_argument("-o", "--output", default="out/eval", metavar="DIR", help="default: %(default)s")
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Writes the tables as Markdown and JSON and a contact sheet for each split; returns their content."""
+@dataclass
+class _Run:
+    """One run: its arguments, what it writes, and what it has to say."""
+
+    args: argparse.Namespace
+    output: Path
+    pipelines: Mapping[str, NeuralUSDPipeline]
+    lpips: Lpips | None
+    note: Note
+    published: dict[str, str | None] | None
+    content: dict[str, dict[str, Any]] = field(default_factory=dict)
+    texts: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def command(self) -> str:
+        return command_line(self.args)
+
+    @property
+    def renderers(self) -> dict[str, Renderer]:
+        from .renderer import Renderer
+
+        return {name: Renderer(pipe, self.args.steps, self.args.guidance) for name, pipe in self.pipelines.items()}
+
+    def add(self, part: str, split: str, content: Any, text: str, counted: str) -> None:
+        """Adds a split's tables to a part, and writes the part as it is now."""
+        from .report import write_json, write_text
+
+        title = split.replace("_", " ").capitalize()
+        origin = f"{counted}, seed {self.args.seed}: `{self.command}`"
+        self.content.setdefault(part, {})[split] = content
+        self.texts.setdefault(part, []).append(f"## {title}\n\n{text}\n\n{origin}\n")
+        write_json(self.output / f"{part}.json", self.content[part])
+        write_text(self.output / f"{part}.md", "\n".join(self.texts[part]))
+        self._join()
+
+    def _join(self) -> None:
+        """The report: all parts that are in the folder, also those of other runs; each says its command and seed."""
+        from .report import write_text
+
+        found = [(TITLES[part], self.output / f"{part}.md") for part in PARTS]
+        text = [f"# {title}\n\n{path.read_text(encoding='utf-8')}" for title, path in found if path.is_file()]
+        write_text(self.output / "report.md", "\n".join(text))
+
+
+def run(args: argparse.Namespace, note: Note | None = None) -> dict[str, Any]:
+    """Writes the tables as Markdown, JSON and plots, and contact sheets; returns their content by part and split.
+
+    Args:
+        args: of `add_arguments`. note: told what is left out, and why.
+
+    Raises:
+        ValueError, FileNotFoundError, BackendError: what is missing or wrong, and the cure.
+    """
     from ..backends import load_backend
     from ..datasets.frames import frames
-    from .baselines import landed_tokens
-    from .control import METRICS, evaluate_control
-    from .locality import COLUMNS, evaluate_locality
-    from .pairs import Frame, sample_pairs
-    from .report import contact_sheet, markdown, write_json
+    from ..datasets.world import open_world
+    from .pairs import Frame
 
-    if importlib.util.find_spec("skimage") is None:
-        raise ValueError("neuralusd eval needs scikit-image, which is not installed: pip install 'neuralusd[train]'")
-    output = Path(args.output)
-    output.mkdir(parents=True, exist_ok=True)
+    for module, package in (("skimage", "scikit-image"), ("matplotlib", "matplotlib")):
+        if importlib.util.find_spec(module) is None:
+            raise ValueError(f"neuralusd eval needs {package}, which is not installed: pip install 'neuralusd[train]'")
+    parts = _parts(args.part)
+    published = _published(args.baseline)
+    for name in ("pairs", "cases", "samples", "workers"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name} has to be at least 1 but is {getattr(args, name)}")
+    # Before anything that takes long: a folder that is not there shows at once.
+    splits = [split for split in args.split or SPLITS if open_world(args.world, split)]
+    lpips = _lpips(args.lpips)
     named = [text.partition("=") for text in args.backend or ["mini"]]
     pipelines = {name: load_backend(location or name) for name, _, location in named}
-    content: dict[str, Any] = {}
-    text = []
-    for split in args.split or SPLITS:
+    output = Path(args.output)
+    output.mkdir(parents=True, exist_ok=True)
+    current = _Run(args, output, pipelines, lpips, note or (lambda text: None), published)
+    if lpips is None:
+        current.note("there is no LPIPS column: no weights were named with --lpips (docs/evaluating.md)")
+    for split in splits:
         found = [Frame(*frame) for frame in frames(args.world, split)]
-        pairs = sample_pairs(found, args.pairs, args.seed)
-        baselines = {"landed tokens, no denoiser": landed_tokens(pairs)}
-        table = evaluate_control(
-            pipelines,
-            pairs,
-            seed=args.seed,
-            steps=args.steps,
-            guidance=args.guidance,
-            ablations=not args.no_ablations,
-            baselines=baselines,
+        if CONTROL in parts:
+            _control(current, split, found)
+        if RECONSTRUCTION in parts:
+            _reconstruction(current, split, found)
+        if EDITS in parts or SEQUENCE in parts:
+            _edits(current, split, found, parts)
+    return current.content
+
+
+def command_line(args: argparse.Namespace) -> str:
+    """The command that these arguments are of, without those that are as they are by default."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    words = ["neuralusd", "eval"]
+    for action in parser._actions:
+        value = getattr(args, action.dest, action.default)
+        if action.dest == "help" or value == action.default:
+            continue
+        option = action.option_strings[-1]
+        for each in value if isinstance(value, list) else [value]:
+            words += [option] if each is True else [option, str(each)]
+    return shlex.join(words)
+
+
+def _control(current: _Run, split: str, found: list[Frame]) -> None:
+    from .control import METRICS, evaluate_control
+    from .locality import COLUMNS, evaluate_locality
+    from .pairs import sample_pairs
+    from .reconstruction import landed_rows
+    from .report import contact_sheet, markdown
+
+    args = current.args
+    pairs = sample_pairs(found, args.pairs, args.seed)
+    table = evaluate_control(
+        current.pipelines,
+        pairs,
+        seed=args.seed,
+        steps=args.steps,
+        guidance=args.guidance,
+        ablations=not args.no_ablations,
+        baselines=landed_rows(pairs),
+    )
+    locality = evaluate_locality(
+        next(iter(current.pipelines.values())), [pair.source for pair in pairs[:32]], seed=args.seed
+    )
+    contact_sheet(table.images).save(current.output / f"{split}.png")
+    text = f"{markdown(table.rows, METRICS)}\n\n### Edit locality\n\n{markdown(locality, COLUMNS)}"
+    content = {"rows": table.rows, **table.settings, "locality": locality, "command": current.command}
+    current.add(CONTROL, split, content, text, f"{len(pairs)} pairs")
+
+
+def _reconstruction(current: _Run, split: str, found: list[Frame]) -> None:
+    from . import plots
+    from .pairs import sample_pairs
+    from .reconstruction import COLUMNS, evaluate_reconstruction
+    from .report import contact_sheet, markdown
+
+    args = current.args
+    pairs = sample_pairs(found, args.pairs, args.seed)
+    table = evaluate_reconstruction(current.renderers, pairs, published=current.published, seed=args.seed)
+    contact_sheet(table.images).save(current.output / f"reconstruction_{split}.png")
+    figure = plots.scatter(
+        table.rows,
+        *COLUMNS,
+        f"Reconstruction against controllability, {split.replace('_', ' ')}",
+        labels=("Reconstruction (1 / RMSE)", "Controllability (1 / RMSE)"),
+    )
+    plots.save(figure, current.output / f"figure8_{split}.png")
+    notes = [f"- {name}: {note}" for name, note in table.notes.items() if table.rows.get(name)]
+    for name, reason in table.notes.items():
+        if not table.rows.get(name):
+            current.note(f"{name}: {reason}")
+    content = {
+        "rows": table.rows,
+        "notes": table.notes,
+        "pairs": len(pairs),
+        "seed": args.seed,
+        "command": current.command,
+    }
+    text = "\n".join([markdown(table.rows, COLUMNS, table.notes), "", *notes])
+    text += f"\n\n![1 / RMSE of both, a point a row](figure8_{split}.png)"
+    current.add(RECONSTRUCTION, split, content, text, f"{len(pairs)} pairs")
+
+
+def _edits(current: _Run, split: str, found: list[Frame], parts: list[str]) -> None:
+    """The parts that need Cycles' pictures of edited stages."""
+    from ..datasets.world import open_world
+    from .cases import plan_cases
+    from .truths import has_blender, render_truths, write_stages
+
+    args = current.args
+    folders = {scene.id: scene.stage_path for scene in open_world(args.world, split)}
+    height, width = found[0].passes.ids.shape
+    if height != width:
+        raise ValueError(f"the frames of {args.world} are {width} x {height}; edits are evaluated on square ones")
+    cases = plan_cases(found, folders, args.cases, args.seed)
+    folder = Path(args.truths or current.output / "truths") / split
+    truths = write_stages(cases, folder, args.samples, height)
+    if EDITS not in parts:
+        truths = [replace(t, edits={}) for t in truths]
+    if SEQUENCE not in parts:
+        truths = [replace(t, sequence=()) for t in truths]
+    missing = sum(not truth.done for each in truths for truth in each.all())
+    if missing and not has_blender():
+        current.note(
+            f"{split}: {missing} true answers are not in {folder} and Blender is not installed to render them, so they "
+            "are left out: pip install 'neuralusd[blender]' (Python 3.11)"
         )
-        content[split] = {"rows": table.rows, **table.settings}
-        text.append(f"## {split.replace('_', ' ').capitalize()}\n\n{markdown(table.rows, METRICS)}\n")
-        locality = evaluate_locality(
-            next(iter(pipelines.values())), [pair.source for pair in pairs[:32]], seed=args.seed
-        )
-        content[split]["locality"] = locality
-        text.append(f"### Edit locality\n\n{markdown(locality, COLUMNS)}\n")
-        contact_sheet(table.images).save(output / f"{split}.png")
-        write_json(output / "control.json", content)
-        (output / "control.md").write_text("\n".join(text))
-    return content
+    elif missing:
+        failed = render_truths(truths, args.samples, height, args.workers, folder / "failed.jsonl")
+        if failed:
+            current.note(f"{split}: {failed} true answers could not be rendered and are left out; see {folder}")
+    world = {(str(folders[f.name]), f.scene.time): f for f in found if f.scene.time is not None}
+    if EDITS in parts:
+        _edit_error(current, split, truths, world)
+    if SEQUENCE in parts:
+        _sequence(current, split, truths, world)
+
+
+def _edit_error(current: _Run, split: str, truths: list[CaseTruths], world: Mapping[tuple[str, float], Frame]) -> None:
+    from . import plots
+    from .edit_error import COLUMNS, evaluate_edits
+    from .report import contact_sheet, markdown
+
+    table = evaluate_edits(current.renderers, truths, world, seed=current.args.seed, lpips=current.lpips)
+    if not table.rows:
+        current.note(f"{split}: there is no edit with a true answer, so part '{EDITS}' is left out")
+        return
+    text = []
+    for kind, rows in table.rows.items():
+        name = kind.replace(" ", "_")
+        contact_sheet(table.images[kind]).save(current.output / f"edits_{split}_{name}.png")
+        text.append(f"### {kind.capitalize()} ({table.counts[kind]} cases)\n\n{markdown(rows, COLUMNS)}\n")
+        text.append(f"![{kind}, a row each method](edits_{split}_{name}.png)\n")
+    figure = plots.bars(table.rows, COLUMNS[0], f"Error inside of the footprint, {split.replace('_', ' ')}")
+    plots.save(figure, current.output / f"edits_{split}.png")
+    text.append(f"![Error inside of the footprint](edits_{split}.png)")
+    content = {
+        "rows": table.rows,
+        "cases": table.counts,
+        "seed": current.args.seed,
+        "samples": current.args.samples,
+        "command": current.command,
+    }
+    current.add(EDITS, split, content, "\n".join(text), f"up to {len(truths)} cases")
+
+
+def _sequence(current: _Run, split: str, truths: list[CaseTruths], world: Mapping[tuple[str, float], Frame]) -> None:
+    from . import plots
+    from .report import contact_sheet, markdown
+    from .sequence import STEPS, evaluate_sequence
+
+    table = evaluate_sequence(current.renderers, truths, world, seed=current.args.seed)
+    if not table.count:
+        current.note(f"{split}: there is no sequence with all its true answers, so part '{SEQUENCE}' is left out")
+        return
+    contact_sheet(table.images).save(current.output / f"sequence_{split}.png")
+    title = f"What none of five edits touched, {split.replace('_', ' ')}"
+    figure = plots.lines(table.never, STEPS, title, "PSNR to the first image (dB)")
+    plots.save(figure, current.output / f"drift_{split}.png")
+    text = (
+        f"PSNR to the first image where none of the five edits reaches:\n\n{markdown(table.never, STEPS)}\n\n"
+        f"The same where none of the edits so far reaches:\n\n{markdown(table.so_far, STEPS)}\n\n"
+        f"![Drift](drift_{split}.png)\n\n![The first image and each edit](sequence_{split}.png)"
+    )
+    content = {
+        "never edited": table.never,
+        "not edited so far": table.so_far,
+        "cases": table.count,
+        "seed": current.args.seed,
+        "command": current.command,
+    }
+    current.add(SEQUENCE, split, content, text, f"{table.count} cases")
+
+
+def _parts(text: str | None) -> list[str]:
+    parts = [part.strip() for part in text.split(",")] if text else list(PARTS)
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown:
+        raise ValueError(f"--part knows {', '.join(PARTS)} but not '{unknown[0]}'")
+    return parts
+
+
+def _published(texts: list[str] | None) -> dict[str, str | None] | None:
+    from .diffusers_baselines import BASELINES
+
+    if texts is None:
+        return None
+    named = {name: location or None for name, _, location in (text.partition("=") for text in texts)}
+    unknown = [name for name in named if name not in BASELINES]
+    if unknown:
+        raise ValueError(f"--baseline knows {', '.join(BASELINES)} but not '{unknown[0]}'")
+    return named
+
+
+def _lpips(folder: str | None) -> Lpips | None:
+    from .lpips import load_lpips
+
+    return load_lpips(folder) if folder else None
