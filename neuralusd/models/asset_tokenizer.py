@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,8 @@ from torch import nn
 from .box_landing import BOX_FACTS, land_boxes
 from .landing import FACTS, TokenLanding
 from .tensors import SceneTensors, TokenTensors
+
+USES = ("appearance", "geometry", "pose_2d", "pose_3d")
 
 
 @dataclass
@@ -110,6 +112,7 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
         appearance_landing, geometry_landing: (channels, factor, resolution) of `TokenLanding`; None is the paper's
             plain recipe. box_landing: resolution at which boxes land; None leaves them out.
         latent_size, latent_channels: of what the denoiser works on.
+        uses: modalities and poses that are used at all; Neural Assets uses "appearance" and "pose_3d" alone.
     """
 
     @register_to_config
@@ -128,6 +131,7 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
         box_landing: int | None = None,
         latent_size: int = 32,
         latent_channels: int = 48,
+        uses: tuple[str, ...] = USES,
     ) -> None:
         super().__init__()
         self.pose_2d = _mlp(4, hidden_dim, pose_dim)
@@ -173,7 +177,8 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
         self, scene: SceneTensors, appearance: TokenTensors, geometry: TokenTensors, keep: Keep | None = None
     ) -> Conditioning:
         """Conditions of target scenes on tokens; `keep` drops parts of it."""
-        keep = keep or Keep.all(scene)
+        unused = set(USES) - set(self.config.uses)
+        keep = replace(keep or Keep.all(scene), **dict.fromkeys(unused, torch.zeros_like(scene.presence)))
         batch, count = scene.presence.shape
         keep_appearance = keep.appearance * appearance.present
         keep_geometry = keep.geometry * geometry.present

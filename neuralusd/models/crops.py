@@ -7,10 +7,12 @@ is the whole image with the foreground masked (section 3.4).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from ..scene import APPEARANCE
 from .tensors import CameraTensors
 
 
@@ -31,6 +33,16 @@ class Crops:
     slot: torch.Tensor
     present: torch.Tensor
     boxes: torch.Tensor
+
+    def pixels(self, modality: str) -> torch.Tensor:
+        """(M, C, S, S), what the encoder of "appearance" or "geometry" sees."""
+        return self.appearance if modality == APPEARANCE else self.geometry
+
+    def only(self, image: int, slot: int) -> Crops:
+        """The one crop of an asset. Raises IndexError where the asset is not present."""
+        row = self.row(image, slot)
+        one = {name: getattr(self, name)[row : row + 1] for name in ("appearance", "geometry", "image", "slot")}
+        return Crops(**one, present=self.present, boxes=self.boxes)
 
     def row(self, image: int, slot: int) -> int:
         """Index into M. Raises IndexError where the asset is not present."""
@@ -105,6 +117,29 @@ def crop_assets(
         value = metres.clamp_min(1e-3).log()
     geometry = torch.cat([torch.where(seen, value, 0.0), seen.to(color.dtype)], 1)
     return Crops(appearance, geometry, image, slot, present.float(), boxes)
+
+
+def whole_images(color: torch.Tensor, depth: torch.Tensor, size: int, *, normalize_depth: bool = True) -> Crops:
+    """Source images as one unmasked crop each; arguments as of `crop_assets`."""
+    everything = torch.ones_like(depth).unsqueeze(1)
+    return crop_assets(color, depth, everything, size, normalize_depth=normalize_depth)
+
+
+def encode_crops(encoder: Any, modality: str, crops: Crops, whole: Crops | None = None) -> torch.Tensor:
+    """Tokens (M, K, D) of crops.
+
+    Args:
+        encoder: of this modality. whole: `whole_images` of the same sources; where given, a foreground asset's tokens
+            are sliced from the feature map of its whole image, as Neural Assets does, and so know of what is around.
+    """
+    values = encoder(crops.pixels(modality).to(encoder.dtype))
+    if whole is None:
+        return values
+    rows, columns = encoder.grid
+    maps = encoder(whole.pixels(modality).to(encoder.dtype)).transpose(1, 2).unflatten(2, (rows, columns))
+    boxes = crops.boxes[crops.image, crops.slot]
+    sliced = _sample(maps[crops.image].float(), _grid(boxes, rows, columns), "bilinear").flatten(2).transpose(1, 2)
+    return torch.where((crops.slot > 0)[:, None, None], sliced.to(values.dtype), values)
 
 
 def token_points(

@@ -35,7 +35,8 @@ class PatchCropEncoder(ModelMixin, ConfigMixin):
     The embedding starts as the patch's own pixels, so that from the first step on a token can say all its cell shows.
 
     Args:
-        in_channels: 4 for appearance crops (colour and mask), 2 for geometry crops (depth and mask).
+        in_channels: 4 for appearance crops (colour and mask), 2 for geometry crops (depth and mask). One of 4 channels
+            also takes geometry crops, with depth repeated, so that both modalities may share it (an ablation).
         crop_size: S, pixels. patch_size: pixels of a token's side; the grid is S / patch_size squared.
         layers: mixing layers. token_dim: D.
         identifier, revision: what the tokens record as their encoder.
@@ -79,6 +80,8 @@ class PatchCropEncoder(ModelMixin, ConfigMixin):
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
         """Crops (M, C, S, S) to tokens (M, K, D)."""
+        if crops.shape[1] == 2 and self.config.in_channels == 4:
+            crops = crops[:, [0, 0, 0, 1]]
         return self.mix(self.embed(crops) + self.position).flatten(2).transpose(1, 2)
 
 

@@ -17,7 +17,7 @@ from scipy.ndimage import maximum_filter
 
 from ..errors import EncoderMismatchError, TokensError
 from ..models.asset_tokenizer import AssetTokenizer, Conditioning, Keep
-from ..models.crops import Crops, crop_assets, token_points
+from ..models.crops import crop_assets, encode_crops, token_points, whole_images
 from ..models.encoders import DinoCropEncoder, PatchCropEncoder
 from ..models.patches import PatchAutoencoder
 from ..models.tensors import SceneTensors, TokenTensors, scene_tensors, slots, token_tensors
@@ -59,7 +59,8 @@ class NeuralUSDPipeline(DiffusionPipeline):
         scheduler: any of diffusers' with `set_timesteps`, `step` and `add_noise`.
         asset_tokenizer: poses and tokens to cross-attention tokens and landing channels.
         appearance_encoder, geometry_encoder: crops to tokens.
-        sample_size: pixels of the image's sides. normalize_depth: see `crop_assets`.
+        sample_size: pixels of the image's sides. normalize_depth: see `crop_assets`. mask_background: False leaves the
+            foreground in the background's crop. sliced_features: see `encode_crops`. The last three are ablations.
         guidance_scale, num_inference_steps: what `__call__` takes where nothing is said. revision: of the weights.
     """
 
@@ -76,6 +77,8 @@ class NeuralUSDPipeline(DiffusionPipeline):
         geometry_encoder: PatchCropEncoder | DinoCropEncoder,
         sample_size: int = 128,
         normalize_depth: bool = True,
+        mask_background: bool = True,
+        sliced_features: bool = False,
         guidance_scale: float = 3.0,
         num_inference_steps: int = 25,
         revision: str = "untrained",
@@ -92,6 +95,8 @@ class NeuralUSDPipeline(DiffusionPipeline):
         self.register_to_config(
             sample_size=sample_size,
             normalize_depth=normalize_depth,
+            mask_background=mask_background,
+            sliced_features=sliced_features,
             guidance_scale=guidance_scale,
             num_inference_steps=num_inference_steps,
             revision=revision,
@@ -156,12 +161,19 @@ class NeuralUSDPipeline(DiffusionPipeline):
         # What is seen through to nothing is far away, so that it lands where it was seen.
         far = _SKY * known_depth.max() if len(known_depth) else torch.tensor(_SKY, device=depth.device)
         placed = torch.where(torch.isfinite(depth), depth, far)
-        views = {}
+        cropped = mask.clone()
+        if not self.config.mask_background:
+            cropped[:, 0] = 1
+        views, whole = {}, {}
         for modality in MODALITIES:
             encoder = self.encoder(modality)
-            crops = crop_assets(color, depth, mask, encoder.crop_size, normalize_depth=self.config.normalize_depth)
+            size, normalize = encoder.crop_size, self.config.normalize_depth
+            crops = crop_assets(color, depth, cropped, size, normalize_depth=normalize)
             points = token_points(placed, mask, crops, encoder.grid, tensors.camera, tensors.local_to_world)
             views[modality] = crops, points
+            whole[modality] = (
+                whole_images(color, depth, size, normalize_depth=normalize) if self.config.sliced_features else None
+            )
         result = Encoding({}, [], [])
         for slot, asset in entries:
             if assets is not None and asset.path not in assets:
@@ -171,7 +183,8 @@ class NeuralUSDPipeline(DiffusionPipeline):
                 continue
             tokens = {}
             for modality, (crops, points) in views.items():
-                pixels = _pixels(crops, modality, slot)
+                around = whole[modality]
+                pixels = (around or crops.only(0, slot)).pixels(modality)
                 tokens[modality] = self._tokens(
                     modality, asset, scene.camera, pixels, points[0, slot], crops.boxes[0, slot], source
                 )
@@ -179,9 +192,10 @@ class NeuralUSDPipeline(DiffusionPipeline):
                 result.unchanged.append(asset.path)
                 continue
             for modality, made in tokens.items():
-                pixels = _pixels(views[modality][0], modality, slot)
-                encoder = self.encoder(modality)
-                made.values = encoder(pixels.to(encoder.dtype))[0].to(torch.float16).cpu().numpy()
+                values = encode_crops(
+                    self.encoder(modality), modality, views[modality][0].only(0, slot), whole[modality]
+                )
+                made.values = values[0].to(torch.float16).cpu().numpy()
             result.tokens[asset.path] = tokens
         return result
 
@@ -423,12 +437,6 @@ def add_base(prediction: torch.Tensor, conditions: Conditioning, scheduler: Any)
     if conditions.base is None or scheduler.config.prediction_type != "sample":
         return prediction
     return prediction + conditions.base.to(prediction.dtype)
-
-
-def _pixels(crops: Crops, modality: str, slot: int) -> torch.Tensor:
-    """(1, C, S, S), the crop of the first image's asset in `slot`."""
-    row = crops.row(0, slot)
-    return (crops.appearance if modality == APPEARANCE else crops.geometry)[row : row + 1]
 
 
 def _area(grid: tuple[int, int]) -> int:
