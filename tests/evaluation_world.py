@@ -107,7 +107,7 @@ def _write_stage(file: Path, things: dict, frames: int, turn: float) -> None:
     matrix = camera.AddTransformOp()
     for time in range(1, frames + 1):
         angle = 0.2 * time + turn
-        eye = Gf.Vec3d(3.4 * np.cos(angle), 3.4 * np.sin(angle), 1.8)
+        eye = Gf.Vec3d(2.8 * np.cos(angle), 2.8 * np.sin(angle), 1.6)
         matrix.Set(Gf.Matrix4d().SetLookAt(eye, Gf.Vec3d(0, 0, 0.2), Gf.Vec3d(0, 0, 1)).GetInverse(), time)
     stage.Save()
 

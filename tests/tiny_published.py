@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,16 @@ def save_published(folder: Path) -> dict[str, str]:
     """Saves all of them below `folder`; returns name to what `--baseline NAME=...` takes."""
     torch.manual_seed(0)
     checker = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-    base = {**_components(folder), "unet": _unet(4)}
+    base = {**_components(), "unet": _unet(4)}
     StableDiffusionImg2ImgPipeline(**base, **checker).save_pretrained(folder / "sd21")
     pix2pix = StableDiffusionInstructPix2PixPipeline(**{**base, "unet": _unet(8)}, **checker)
     pix2pix.save_pretrained(folder / "pix2pix")
     controlnet = ControlNetModel.from_unet(base["unet"], conditioning_embedding_out_channels=(4, 8))
+    # It starts as if it were not there; a trained one is.
+    for layer in (controlnet.controlnet_cond_embedding.conv_out, *controlnet.controlnet_down_blocks):
+        layer.reset_parameters()
     StableDiffusionControlNetPipeline(**base, **checker, controlnet=controlnet).save_pretrained(folder / "controlnet")
-    adapter = T2IAdapter(channels=[8, 16], num_res_blocks=1, downscale_factor=4, adapter_type="full_adapter")
+    adapter = T2IAdapter(channels=[8, 16], num_res_blocks=1, downscale_factor=2, adapter_type="full_adapter")
     StableDiffusionAdapterPipeline(**base, **checker, adapter=adapter).save_pretrained(folder / "whole_adapter")
     adapter.save_pretrained(folder / "adapter")
     vision = CLIPVisionConfig(
@@ -62,7 +64,7 @@ def save_published(folder: Path) -> dict[str, str]:
     }
 
 
-def _components(folder: Path) -> dict[str, Any]:
+def _components() -> dict[str, Any]:
     vae = AutoencoderKL(
         block_out_channels=(8, 8),
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -85,10 +87,10 @@ def _components(folder: Path) -> dict[str, Any]:
     scheduler = DDIMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False
     )
-    return {"vae": vae, "text_encoder": CLIPTextModel(text), "tokenizer": _tokenizer(folder), "scheduler": scheduler}
+    return {"vae": vae, "text_encoder": CLIPTextModel(text), "tokenizer": _tokenizer(), "scheduler": scheduler}
 
 
-def _tokenizer(folder: Path) -> CLIPTokenizer:
+def _tokenizer() -> CLIPTokenizer:
     """Letters, each also at the end of a word."""
     letters = [chr(c) for c in range(ord("a"), ord("s"))]
     words = [
@@ -99,11 +101,8 @@ def _tokenizer(folder: Path) -> CLIPTokenizer:
         "<|startoftext|>",
         "<|endoftext|>",
     ]
-    vocabulary = folder / "vocab.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    vocabulary.write_text(json.dumps({word: number for number, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    return CLIPTokenizer(str(vocabulary), str(folder / "merges.txt"), unk_token="<|unk|>", model_max_length=16)
+    vocabulary = {word: number for number, word in enumerate(words)}
+    return CLIPTokenizer(vocabulary, [], unk_token="<|unk|>", model_max_length=16)
 
 
 def _unet(channels: int) -> UNet2DConditionModel:
@@ -112,8 +111,8 @@ def _unet(channels: int) -> UNet2DConditionModel:
         in_channels=channels,
         out_channels=4,
         block_out_channels=(8, 16),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         layers_per_block=1,
         norm_num_groups=4,
         attention_head_dim=2,

@@ -25,6 +25,7 @@ TITLES = {
     EDITS: "Edits against their true answers",
     SEQUENCE: "Five edits in sequence",
 }
+NO_LPIPS = "LPIPS is left out: no weights of it were named (--lpips)."
 Note = Callable[[str], None]
 
 
@@ -140,7 +141,7 @@ def run(args: argparse.Namespace, note: Note | None = None) -> dict[str, Any]:
     output.mkdir(parents=True, exist_ok=True)
     current = _Run(args, output, pipelines, lpips, note or (lambda text: None), published)
     if lpips is None:
-        current.note("there is no LPIPS column: no weights were named with --lpips (docs/evaluating.md)")
+        current.note(NO_LPIPS)
     for split in splits:
         found = [Frame(*frame) for frame in frames(args.world, split)]
         if CONTROL in parts:
@@ -280,6 +281,8 @@ def _edit_error(current: _Run, split: str, truths: list[CaseTruths], world: Mapp
     figure = plots.bars(table.rows, COLUMNS[0], f"Error inside of the footprint, {split.replace('_', ' ')}")
     plots.save(figure, current.output / f"edits_{split}.png")
     text.append(f"![Error inside of the footprint](edits_{split}.png)")
+    if current.lpips is None:
+        text.append(f"\n{NO_LPIPS}")
     content = {
         "rows": table.rows,
         "cases": table.counts,

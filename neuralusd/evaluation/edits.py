@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,14 @@ class Edit:
     value: Any
     donor: View | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+    def as_json(self, folder: str | os.PathLike) -> dict[str, Any]:
+        """Plain JSON, its files relative to `folder`: what a cached truth is known by, on any machine."""
+        content = asdict(self)
+        if self.kind == BACKGROUND:
+            content["value"] = {path: os.path.relpath(file, folder) for path, file in self.value.items()}
+        if self.donor is not None and self.donor.stage:
+            content["donor"]["stage"] = os.path.relpath(self.donor.stage, folder)
+        return content
 
 
 def write_edit(base: str | os.PathLike, output: str | os.PathLike, edit: Edit, time: float) -> Path:
@@ -189,10 +195,3 @@ def _relative(stage: Usd.Stage, file: str) -> str:
     folder = os.path.dirname(os.path.abspath(layer.realPath or layer.identifier))
     path = os.path.relpath(os.path.abspath(file), folder).replace(os.sep, "/")
     return path if path.startswith("../") else f"./{path}"
-
-
-def edits_as_json(edits: Mapping[str, Edit] | Sequence[Edit]) -> Any:
-    """Edits as plain JSON: what a cached truth is known by."""
-    if isinstance(edits, Mapping):
-        return {name: edit.as_json() for name, edit in edits.items()}
-    return [edit.as_json() for edit in edits]

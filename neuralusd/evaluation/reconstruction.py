@@ -73,8 +73,9 @@ def evaluate_reconstruction(
     def add(name: str, rebuilt: list[np.ndarray] | None, controlled: list[np.ndarray] | None) -> None:
         row = {}
         for column, images, group in ((RECONSTRUCTION, rebuilt, still), (CONTROLLABILITY, controlled, pairs)):
-            if images is not None:
-                row[column] = inverse_rmse(images, [pair.truth for pair in group])
+            value = inverse_rmse(images, [pair.truth for pair in group]) if images is not None else None
+            if value is not None and np.isfinite(value):
+                row[column] = value
         table.rows[name] = row
         table.images[name] = np.stack((controlled or rebuilt or [])[:shown])
 

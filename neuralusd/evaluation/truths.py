@@ -6,8 +6,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +18,8 @@ from ..datasets.workers import run_tasks
 from ..datasets.world import SceneFolder
 from ..scene import Passes, reindexed
 from .cases import Case
-from .edits import Edit, edits_as_json, write_edit
+from .cycles_task import CyclesTask, render_task
+from .edits import Edit, write_edit
 from .pairs import Frame
 
 BEFORE = "before"
@@ -83,17 +82,6 @@ class CaseTruths:
         return [self.before, *self.edits.values(), *self.sequence]
 
 
-@dataclass(frozen=True)
-class _Rendering:
-    stage: str
-    folder: str
-    times: tuple[float, ...]
-    camera: str
-    resolution: tuple[int, int]
-    samples: int
-    threads: int
-
-
 def has_blender() -> bool:
     """Whether Cycles is at hand (the extra `blender`)."""
     return importlib.util.find_spec("bpy") is not None
@@ -108,8 +96,8 @@ def write_stages(cases: Sequence[Case], folder: str | os.PathLike, samples: int,
     found = []
     for case in cases:
         known = {
-            "edits": edits_as_json(case.edits),
-            "sequence": edits_as_json(case.sequence),
+            "edits": {kind: edit.as_json(case.stage.parent) for kind, edit in case.edits.items()},
+            "sequence": [edit.as_json(case.stage.parent) for edit in case.sequence],
             "stage": hashlib.sha256(case.stage.read_bytes()).hexdigest(),
             "view": case.view,
             "samples": samples,
@@ -141,19 +129,20 @@ def render_truths(
     """Renders what is missing, in worker processes (Blender renders one stage at a time in each).
 
     Args:
-        samples: Cycles' samples a pixel. failures: a file that tells of each that failed.
+        samples: Cycles' samples a pixel. failures: a file that tells of each that failed; None puts one
+            beside the cases.
 
     Returns:
         How many failed. A picture appears when it is whole, so a run that is stopped is taken up by the next.
     """
     threads = max(1, (os.cpu_count() or 1) // max(workers, 1))
     tasks = [
-        _Rendering(
+        CyclesTask(
             str(truth.stage),
             str(truth.folder),
             truth.times,
             found.case.camera,
-            (resolution, resolution),
+            resolution,
             samples,
             threads,
         )
@@ -163,30 +152,8 @@ def render_truths(
     ]
     if not tasks:
         return 0
-    return run_tasks(_render, tasks, workers, failures or Path(tempfile.gettempdir()) / "failed.jsonl", "truths")
-
-
-def _render(task: _Rendering) -> None:
-    from ..datasets.cycles import render_frames
-
-    folder = Path(task.folder)
-    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        # One seed for all: what an edit leaves alone has the same noise before and after it.
-        render_frames(
-            task.stage,
-            task.times,
-            task.resolution,
-            made,
-            camera=task.camera,
-            samples=task.samples,
-            threads=task.threads,
-            seed=0,
-        )
-        made.chmod(0o755)
-        os.replace(made, folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+    beside = Path(tasks[0].folder).parent.parent / "failed.jsonl"
+    return run_tasks(render_task, tasks, workers, failures or beside, "truths")
 
 
 def _file_name(kind: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,15 +41,16 @@ class Motion:
 
 def name_of(asset: Asset) -> str:
     """An asset in words: its `neural:text`, else its labels, else the name of its prim."""
-    return asset.text or ", ".join(asset.labels) or asset.path.rpartition("/")[2].rstrip("_0123456789").lower()
+    words = asset.text or ", ".join(asset.labels) or asset.path.rpartition("/")[2].rstrip("_0123456789").lower()
+    return re.sub(r"^(an?|the) ", "", words)
 
 
 def describe(frame: Frame) -> str:
     """What a frame shows: "a teck chair, a lamp and a sink cabinet in a room"."""
     seen = [frame.scene.assets[i] for i in np.unique(frame.passes.ids[frame.passes.ids >= 0])]
-    things = [f"a {name_of(a)}" for a in seen if a.role == "foreground"]
+    things = [_with_article(name_of(a)) for a in seen if a.role == "foreground"]
     background = frame.scene.background
-    place = f" in a {name_of(background)}" if background is not None else ""
+    place = f" in {_with_article(name_of(background))}" if background is not None else ""
     return (_joined(things) or "nothing") + place
 
 
@@ -104,6 +106,10 @@ def _turn(before: Asset, after: Asset, source: Scene, target: Scene) -> float:
         own = asset.local_to_world[flat[0], :3][flat]
         angles.append(np.degrees(np.arctan2(own[1], own[0]) - np.arctan2(facing[1], facing[0])))
     return float((angles[1] - angles[0] + 180) % 360 - 180)
+
+
+def _with_article(name: str) -> str:
+    return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
 
 
 def _joined(words: list[str]) -> str:
