@@ -209,7 +209,8 @@ def _box(entry: dict[str, Any], file: Path) -> tuple[int, tuple[float, float, fl
     # boxes may reach over the picture's edge; what counts is what is seen
     left, top = max(x / across, 0.0), max(y / down, 0.0)
     w, h = min((x + width) / across, 1.0) - left, min((y + height) / down, 1.0) - top
-    return None if w < SMALLEST or h < SMALLEST else (number, (left, top, h, w))
+    small = min(w, h) < SMALLEST - 1e-9  # a box of just a tenth stays, whatever rounding says
+    return None if small else (number, (left, top, h, w))
 
 
 def _windows(tracks: Sequence[Track], step: int) -> Iterator[tuple[str, list[int]]]:
