@@ -1,4 +1,4 @@
-"""The frames of a furniture world as scenes and what their cameras see: what packing and evaluation read."""
+"""The frames of a world as scenes and what their cameras see: what packing and evaluation read."""
 
 from __future__ import annotations
 

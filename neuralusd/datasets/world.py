@@ -1,4 +1,4 @@
-"""Reading a furniture world: scenes of a split, and of each frame the image, depth, ids and prim paths."""
+"""Reading a world, of furniture or imported: scenes of a split, and of each frame image, depth, ids and prim paths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from neuralusd.datasets.cycles import FramePasses, frame_name
 
 @dataclass(frozen=True)
 class SceneFolder:
-    """One scene: a stage, and its rendered frames beside it."""
+    """One scene: a stage, and its frames beside it."""
 
     path: Path
 
@@ -30,12 +30,12 @@ class SceneFolder:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the generator wrote down: split, seed, style, frames, asset ids, which objects move."""
+        """What the generator or the importer wrote down; `frames` at least."""
         return json.loads((self.path / "scene.json").read_text())
 
     @property
     def frames(self) -> tuple[int, ...]:
-        """Time codes of the stage that have been rendered."""
+        """Time codes of the stage that there are pictures of."""
         return tuple(self.about["frames"])
 
     def rgb_path(self, frame: float) -> Path:
@@ -96,7 +96,7 @@ def open_world(folder: str | os.PathLike, split: str = "train") -> World:
     """The scenes of a split that are complete now; a world may be read while it is being made.
 
     Args:
-        folder: what `furniture_world --out` made.
+        folder: what `neuralusd data furniture --out` or `neuralusd data import --out` made.
         split: "train", "held_out_scenes" or "held_out_models".
 
     Raises:
@@ -107,7 +107,7 @@ def open_world(folder: str | os.PathLike, split: str = "train") -> World:
     if split not in there:
         raise FileNotFoundError(
             f"{folder} has no split {split!r}; it has: {', '.join(there) or 'no scenes at all'}. "
-            "`python -m neuralusd.datasets.furniture_world --out DIR` makes a world"
+            "`neuralusd data furniture --out DIR` makes a world, `neuralusd data import` makes one of a dataset"
         )
     found = (p for p in sorted((root / split).iterdir()) if not p.name.startswith(".") and p.is_dir())
     scenes = tuple(SceneFolder(p) for p in found)
