@@ -219,6 +219,41 @@ class TestPhotographs:
         with pytest.raises(EditError, match="</World/Object> has a box in the image"):
             neuralusd.edit(stage, move={"/World/Object": (1, 0, 0)})
 
+    def test_what_has_only_a_box_in_the_image_is_a_card_there(self, tmp_path):
+        """Without depth an object has no geometry but its outline; where its box goes, its picture goes."""
+        from neuralusd.pipelines.render import NeuralUSDPipeline
+        from neuralusd.training.build import build_pipeline
+        from neuralusd.training.config import MINI
+
+        pipeline: NeuralUSDPipeline = build_pipeline(MINI)  # untrained it shows what landed
+        pipeline.save_pretrained(tmp_path / "landing", safe_serialization=True)
+        photo, ids, _ = photograph(tmp_path)
+        with pytest.warns(PhotoWarning):
+            stage = encode_photo(photo, tmp_path / "scene.usda", masks=ids, backend=tmp_path / "landing")
+        stages.save(stage)
+        before = array(neuralusd.render(stage, backend=tmp_path / "landing"))
+        edited = edit_over(tmp_path / "scene.usda", tmp_path / "edit.usda")
+        x, y, h, w = NeuralAssetAPI(stage.GetPrimAtPath("/World/Object")).GetBox2dAttr().Get()
+        neuralusd.edit(edited, box={"/World/Object": (x, y - 0.2, h, w)})
+        after = array(neuralusd.render(edited, backend=tmp_path / "landing"))
+        side = len(before)
+
+        def middle(image, down):
+            top, left = int((y + down + h / 4) * side), int((x + w / 4) * side)
+            return image[top : top + int(h * side / 2), left : left + int(w * side / 2)].mean((0, 1)).astype(float)
+
+        assert middle(after, -0.2) == pytest.approx(middle(before, 0), abs=12)
+        assert np.abs(middle(after, -0.2) - middle(before, -0.2)).max() > 24
+
+    def test_a_box_needs_a_size_and_an_asset_without_a_place(self, tmp_path, backend):
+        photo, ids, _ = photograph(tmp_path)
+        with pytest.warns(PhotoWarning):
+            stage = encode_photo(photo, tmp_path / "scene.usda", masks=ids, backend=backend)
+        with pytest.raises(EditError, match="</World/Object>.*0 high"):
+            neuralusd.edit(stage, box={"/World/Object": (0.1, 0.1, 0, 0.2)})
+        with pytest.raises(EditError, match="</World/Cup> has a place in space"):
+            neuralusd.edit(open_shot(two_boxes(tmp_path / "shot.usda")), box={"/World/Cup": (0.1, 0.1, 0.2, 0.2)})
+
 
 class TestRender:
     def test_the_same_seed_gives_the_same_file(self, shot, backend, tmp_path):

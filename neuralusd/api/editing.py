@@ -24,6 +24,7 @@ def edit(
     geometry: Mapping[str, str] | None = None,
     replace: Mapping[str, str] | None = None,
     presence: Mapping[str, float] | None = None,
+    box: Mapping[str, Sequence[float]] | None = None,
     background: str | None = None,
     time: float | None = None,
 ) -> None:
@@ -33,6 +34,7 @@ def edit(
         move: prim to an offset in metres along the world's axes.
         rotate: prim to degrees about the up axis through its origin. scale: prim to a factor.
         presence: prim to 0 (gone) .. 1.
+        box: prim without a place in space, as of a photograph without depth, to (x, y, h, w) in the image, normalised.
         appearance, geometry: prim to the prim whose tokens it takes; replace: both. A prim of another stage is written
             "other.usda:/World/Bottle"; its tokens may be in that stage's sidecar.
         background: the prim (of this or another stage) whose background replaces this one.
@@ -55,6 +57,8 @@ def edit(
             stages.scale(stage, path, factor, code)
     for path, value in (presence or {}).items():
         stages.set_presence(stage, path, value)
+    for path, place in (box or {}).items():
+        stages.set_box(stage, path, place, time)
     for modality, pairs in (("appearance", appearance), ("geometry", geometry)):
         for path, donor in {**(replace or {}), **(pairs or {})}.items():
             stages.take_tokens(stage, path, modality, _donor(donor))
@@ -119,7 +123,7 @@ def _require_place(stage: Usd.Stage, path: str) -> None:
     if any(asset.path == path and asset.extent is None for asset in stages.read(stage).assets):
         raise EditError(
             f"<{path}> has a box in the image and no place in space, so it cannot be moved, turned or scaled. "
-            "Encode its photograph with depth, or change its neural:box2d."
+            "Change that box (--box), or encode its photograph with depth."
         )
 
 

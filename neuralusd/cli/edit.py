@@ -8,7 +8,7 @@ from typing import Any
 
 from .console import CommandError, Console
 from .files import check_output
-from .parser import UsageError, add_command, number, once, pair, positive, vector
+from .parser import UsageError, add_command, box, number, once, pair, positive, vector
 
 SUMMARY = "move, turn, scale, swap or remove, as a layer over a stage"
 DESCRIPTION = """\
@@ -44,6 +44,7 @@ def add(commands: Any) -> None:
     option("--move", vector, "PATH X,Y,Z", "/World/Cup=0.2,0,0", "by metres along the world's axes")
     option("--rotate", number, "PATH DEG", "/World/Cup=45", "by degrees about the up axis, to the left seen from above")
     option("--scale", positive, "PATH FACTOR", "/World/Cup=1.5", "by a factor, about its origin")
+    option("--box", box, "PATH X,Y,H,W", "/World/Cup=0.4,0.5,0.2,0.1", "place in the image, for what has none in space")
     option("--presence", number, "PATH P", "/World/Cup=0.5", "0 (gone) to 1")
     group.add_argument("--remove", action="append", metavar="PATH", help="the same as a presence of 0")
     option("--appearance", str, "PATH=DONOR", "/World/Cup=/World/Bottle", "look like the donor")
@@ -61,7 +62,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     edits: dict[str, Any] = {
         name: once(args.parser, f"--{name}", getattr(args, name))
-        for name in ("move", "rotate", "scale", "presence", "appearance", "geometry", "replace")
+        for name in ("move", "rotate", "scale", "box", "presence", "appearance", "geometry", "replace")
     }
     for path in args.remove or ():
         if edits["presence"].setdefault(path, 0.0) != 0:

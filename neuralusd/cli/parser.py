@@ -147,6 +147,12 @@ def vector(text: str) -> tuple[float, float, float]:
     return x, y, z
 
 
+def box(text: str) -> tuple[float, float, float, float]:
+    """Four finite numbers, x,y,h,w."""
+    x, y, h, w = (number(part) for part in text.split(","))
+    return x, y, h, w
+
+
 def once(parser: argparse.ArgumentParser, flag: str, pairs: Iterable[tuple[str, Any]] | None) -> dict[str, Any]:
     """Pairs as a dictionary. Raises UsageError where a path is there twice."""
     out: dict[str, Any] = {}

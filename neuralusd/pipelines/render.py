@@ -158,7 +158,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
         depth = torch.from_numpy(np.ascontiguousarray(passes.depth, dtype=np.float32))[None].to(device)
         mask = torch.from_numpy(masks)[None].to(device)
         known_depth = depth[torch.isfinite(depth)]
-        # What is seen through to nothing is far away, so that it lands where it was seen.
+        # What the background sees through to nothing is far away, so that it lands where it was seen.
         far = _SKY * known_depth.max() if len(known_depth) else torch.tensor(_SKY, device=depth.device)
         placed = torch.where(torch.isfinite(depth), depth, far)
         cropped = mask.clone()
@@ -169,7 +169,9 @@ class NeuralUSDPipeline(DiffusionPipeline):
             encoder = self.encoder(modality)
             size, normalize = encoder.crop_size, self.config.normalize_depth
             crops = crop_assets(color, depth, cropped, size, normalize_depth=normalize)
-            points = token_points(placed, mask, crops, encoder.grid, tensors.camera, tensors.local_to_world)
+            points = token_points(depth, mask, crops, encoder.grid, tensors.camera, tensors.local_to_world)
+            behind = token_points(placed, mask, crops, encoder.grid, tensors.camera, tensors.local_to_world)
+            points[:, 0] = behind[:, 0]
             views[modality] = crops, points
             whole[modality] = (
                 whole_images(color, depth, size, normalize_depth=normalize) if self.config.sliced_features else None

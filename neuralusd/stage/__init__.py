@@ -4,7 +4,7 @@ from .cameras import find_camera, find_cameras, frame_stage, read_camera
 from .create import create_stage
 from .discover import discover_assets
 from .edit import editable_prim, ensure_background, write_tokens
-from .edits import donor_prim, move, replace_background, rotate, scale, set_presence, take_tokens
+from .edits import donor_prim, move, replace_background, rotate, scale, set_box, set_presence, take_tokens
 from .geometry import Piece, gather_meshes
 from .open import composition_problems, open_stage
 from .passes import render_passes
@@ -35,6 +35,7 @@ __all__ = [
     "rotate",
     "save",
     "scale",
+    "set_box",
     "set_presence",
     "sidecar",
     "sidecar_path",

@@ -15,6 +15,7 @@ from ..schema import NeuralAssetAPI, NeuralTokensAPI
 from .bounds import Transforms
 from .edit import editable_prim
 from .pose import write_pose
+from .read import read
 from .tokens import read_tokens
 
 DONORS = Sdf.Path("/NeuralDonors")
@@ -50,6 +51,24 @@ def set_presence(stage: Usd.Stage, path: str, presence: float) -> None:
     if not 0 <= value <= 1:
         raise EditError(f"<{path}> cannot have presence {value:g}; it is 0 (gone) to 1")
     _asset(stage, path).CreatePresenceAttr(float(value))
+
+
+def set_box(stage: Usd.Stage, path: str, box: Sequence[float], time: float | None = None) -> None:
+    """Sets where an asset without a place in space is in the image: (x, y, h, w), normalised, x and y of its top left.
+
+    Raises:
+        EditError: there is no such asset, it has a place in space, or the box has no size.
+    """
+    x, y, h, w = _numbers(path, "a box in the image", box, 4)
+    if h <= 0 or w <= 0:
+        raise EditError(f"<{path}> cannot have a box {h:g} high and {w:g} wide; give x, y, height, width above 0")
+    asset = _asset(stage, path)
+    if any(known.path == path and known.extent is not None for known in read(stage, None, time).assets):
+        raise EditError(f"<{path}> has a place in space, which its box in the image follows; move it instead")
+    attribute = asset.CreateBox2dAttr()
+    codes = [time] if time is not None else attribute.GetTimeSamples() or [Usd.TimeCode.Default()]
+    for code in codes:
+        attribute.Set(Gf.Vec4f(float(x), float(y), float(h), float(w)), code)
 
 
 def take_tokens(stage: Usd.Stage, path: str, modality: str, donor: str) -> None:
