@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from neuralusd.models.asset_tokenizer import AssetTokenizer, Keep
 from neuralusd.models.box_landing import BOX_FACTS, land_boxes
-from neuralusd.models.crops import crop_assets, mask_boxes, token_points
+from neuralusd.models.crops import crop_assets, encode_crops, mask_boxes, token_points, whole_images
 from neuralusd.models.encoders import DinoCropEncoder, PatchCropEncoder
 from neuralusd.models.landing import TokenLanding, nearest_in_front, surface_points
 from neuralusd.models.tensors import TokenTensors, scene_tensors, slots, token_tensors
@@ -55,6 +55,32 @@ def test_a_crop_shows_its_asset_and_nothing_else(seen):
     row = before.row(0, 1)
     assert torch.equal(before.appearance[row], after.appearance[row])
     assert not torch.equal(before.appearance[before.row(0, 2)], after.appearance[after.row(0, 2)])
+
+
+def test_sliced_features_know_what_is_around(seen):
+    """As Neural Assets has them, which is why the paper encodes each crop by itself."""
+    _, _, color, depth, masks = seen
+    encoder = PatchCropEncoder(in_channels=4, crop_size=32, patch_size=4, token_dim=48).eval()
+    for parameter in encoder.mix.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    painted = torch.where(masks[:, 2:3] > 0, torch.ones_like(color), color)  # another object turns white
+
+    def tokens(picture, sliced):
+        crops = crop_assets(picture, depth, masks, 32)
+        whole = whole_images(picture, depth, 32) if sliced else None
+        with torch.no_grad():
+            return encode_crops(encoder, "appearance", crops, whole)[crops.row(0, 1)]
+
+    assert torch.equal(tokens(color, False), tokens(painted, False))
+    assert not torch.equal(tokens(color, True), tokens(painted, True))
+    assert tokens(color, True).shape == tokens(color, False).shape
+
+
+def test_an_encoder_of_colour_takes_depth_too(seen):
+    _, _, color, depth, masks = seen
+    crops = crop_assets(color, depth, masks, 32)
+    shared = PatchCropEncoder(in_channels=4, crop_size=32, patch_size=4, token_dim=48)
+    assert encode_crops(shared, "geometry", crops).shape == encode_crops(shared, "appearance", crops).shape
 
 
 def test_the_background_has_its_foreground_masked(seen):

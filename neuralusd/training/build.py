@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 from ..models.asset_tokenizer import AssetTokenizer, Conditioning, Keep
-from ..models.crops import crop_assets, token_points
+from ..models.crops import crop_assets, encode_crops, token_points, whole_images
 from ..models.encoders import DinoCropEncoder, PatchCropEncoder
 from ..models.patches import PatchAutoencoder
 from ..models.tensors import TokenTensors
@@ -29,7 +29,7 @@ def build_pipeline(config: RenderTrainingConfig) -> NeuralUSDPipeline:
         vae = AutoencoderKL(sample_size=config.resolution, **config.vae)
         latent_size = config.resolution // 2 ** (len(vae.config.block_out_channels) - 1)
     appearance = _encoder(config, "appearance")
-    geometry = _encoder(config, "geometry")
+    geometry = appearance if config.shared_encoder else _encoder(config, "geometry")
     tokenizer = AssetTokenizer(
         appearance_dim=appearance.token_dim,
         geometry_dim=geometry.token_dim,
@@ -59,6 +59,8 @@ def build_pipeline(config: RenderTrainingConfig) -> NeuralUSDPipeline:
         geometry_encoder=geometry,
         sample_size=config.resolution,
         normalize_depth=config.normalize_depth,
+        mask_background=config.mask_background,
+        sliced_features=config.sliced_features,
         guidance_scale=config.guidance_scale,
         num_inference_steps=config.num_inference_steps,
     )
@@ -86,8 +88,10 @@ def encode_sources(
             source.color, source.depth, masks, encoder.crop_size, normalize_depth=config.normalize_depth
         )
         points = token_points(source.depth, source.masks, crops, encoder.grid, source.camera, source.local_to_world)
-        pixels = crops.appearance if modality == "appearance" else crops.geometry
-    values = encoder(pixels)
+        whole = None
+        if config.sliced_features:
+            whole = whole_images(source.color, source.depth, encoder.crop_size, normalize_depth=config.normalize_depth)
+    values = encode_crops(encoder, modality, crops, whole)
     every = values.new_zeros(*crops.present.shape, *values.shape[1:])
     every[crops.image, crops.slot] = values
     return TokenTensors(every, points, extent, crops.present)

@@ -26,7 +26,8 @@ class RenderTrainingConfig:
         timestep_exponent: times are drawn as u ** exponent of the schedule; 1 is uniform, less prefers noise.
         same_frame: probability that source and target are one frame, so that an unedited scene reconstructs.
         paired: False trains on single images, the ablation of section 3.6.
-        normalize_depth, mask_background: False are the ablations of sections 3.3.1 and 3.4.
+        normalize_depth, mask_background: False are the ablations of sections 3.3.1 and 3.4. shared_encoder: one encoder
+            for appearance and geometry, the ablation of section 3.3.1. sliced_features: see `encode_crops`.
         guidance_scale, num_inference_steps: what the saved pipeline takes by default.
     """
 
@@ -56,6 +57,8 @@ class RenderTrainingConfig:
     paired: bool = True
     normalize_depth: bool = True
     mask_background: bool = True
+    shared_encoder: bool = False
+    sliced_features: bool = False
     guidance_scale: float = 3.0
     num_inference_steps: int = 25
 
@@ -148,15 +151,35 @@ SD21 = RenderTrainingConfig(
     same_frame=0.0,
 )
 
+# The paper's recipe: no landing, its loss and its dropouts.
+MINI_PLAIN = replace(
+    MINI,
+    asset_tokenizer={
+        **MINI.asset_tokenizer,
+        "appearance_landing": None,
+        "geometry_landing": None,
+        "box_landing": None,
+    },
+    landing_dropout=0.0,
+    no_dropout=0.0,
+    foreground_weight=0.0,
+    relative_loss=False,
+)
+
 CONFIGS: dict[str, RenderTrainingConfig] = {
     "mini": MINI,
-    "mini-plain": replace(
-        MINI,
-        asset_tokenizer={**MINI.asset_tokenizer, "appearance_landing": None, "geometry_landing": None},
-        landing_dropout=0.0,
-        no_dropout=0.0,
-        foreground_weight=0.0,
-        relative_loss=False,
+    "mini-plain": MINI_PLAIN,
+    # What each of the paper's design claims is worth: `mini` without it.
+    "mini-unpaired": replace(MINI, paired=False),
+    "mini-no-dropout": replace(MINI, modality_dropout=0.0, pose_dropout=0.0, all_dropout=0.0, landing_dropout=0.0),
+    "mini-shared-encoder": replace(MINI, shared_encoder=True),
+    "mini-raw-depth": replace(MINI, normalize_depth=False),
+    "mini-unmasked-background": replace(MINI, mask_background=False),
+    # Neural Assets (Wu et al. 2024): features sliced from one map of the whole image, 3D boxes alone, no geometry.
+    "neural-assets": replace(
+        MINI_PLAIN,
+        asset_tokenizer={**MINI_PLAIN.asset_tokenizer, "uses": ("appearance", "pose_3d")},
+        sliced_features=True,
     ),
     "sd21": SD21,
 }

@@ -118,7 +118,8 @@ def train_render(
     vae = pipeline.vae.requires_grad_(False).to(accelerator.device)
     pipeline.unet.to(memory_format=torch.channels_last)
     model = RenderModel(pipeline, config)
-    encoders = [p for name in TRAINED[2:] for p in getattr(pipeline, name).parameters()]
+    # Both may be one encoder, which is optimised once.
+    encoders = list(dict.fromkeys(p for name in TRAINED[2:] for p in getattr(pipeline, name).parameters()))
     others = [p for name in TRAINED[:2] for p in getattr(pipeline, name).parameters()]
     groups = [{"params": others, "lr": config.lr}, {"params": encoders, "lr": config.encoder_lr}]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=0.01)
