@@ -106,6 +106,39 @@ def sam2(folder):
     return _finish(tf.Sam2Model(config), processor, folder)
 
 
+def sam2_video(folder):
+    """SAM 2 with its memory; its cross-attention wants 64 memory channels, fewer than the hidden size."""
+    wide = 128
+    config = tf.Sam2VideoConfig(
+        vision_config=dict(
+            model_type="sam2_vision_model",
+            backbone_config=dict(
+                model_type="sam2_hiera_det_model", hidden_size=8, num_attention_heads=1, image_size=[64, 64],
+                blocks_per_stage=[1, 1, 2, 1], embed_dim_per_stage=[8, 16, 32, 64], global_attention_blocks=[3],
+                num_attention_heads_per_stage=[1, 1, 2, 2], window_size_per_stage=[4, 4, 4, 2],
+            ),
+            backbone_channel_list=[64, 32, 16, 8], backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]],
+            fpn_hidden_size=wide,
+        ),
+        prompt_encoder_config=dict(hidden_size=wide, image_size=64, patch_size=16, mask_input_channels=4),
+        mask_decoder_config=dict(
+            hidden_size=wide, mlp_dim=16, num_hidden_layers=1, num_attention_heads=2, iou_head_hidden_dim=8
+        ),
+        image_size=64, num_maskmem=3, memory_attention_hidden_size=wide, memory_attention_num_layers=1,
+        memory_attention_feed_forward_hidden_size=16, memory_attention_rope_feat_sizes=[4, 4],
+        memory_encoder_hidden_size=wide, memory_encoder_output_channels=64, mask_downsampler_embed_dim=wide,
+        memory_fuser_num_layers=1, memory_fuser_embed_dim=wide, memory_fuser_intermediate_dim=16,
+    )  # fmt: skip
+    processor = {
+        "image_processor_type": "Sam2ImageProcessorFast", "size": {"height": 64, "width": 64},
+        "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225],
+    }  # fmt: skip
+    model = tf.Sam2VideoModel(config)
+    with torch.no_grad():  # or it sees no object anywhere
+        model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(1e3)
+    return _finish(model, processor, folder)
+
+
 def yolos(folder):
     config = tf.YolosConfig(
         hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, image_size=[32, 32],

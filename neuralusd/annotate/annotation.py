@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -99,7 +99,7 @@ def annotate(
         raise ModelError("give a depth map or a depth model, not both")
     if field_of_view is not None and not 1 <= field_of_view <= 170:
         raise ImageError(f"field_of_view is horizontal, in degrees, between 1 and 170; not {field_of_view}")
-    words = _words(prompts)
+    words = words_of(prompts)
     photo = open_photo(image, max_size)
 
     with tqdm(total=2 + (masks is None), desc="annotate", unit="step", disable=not progress) as bar:
@@ -126,7 +126,8 @@ def annotate(
         bar.set_postfix_str("depth")
         metres, view = _depth(photo, depth, depth_map, field_of_view, depth_kind, device)
         bar.update()
-    return Annotation(photo.color(), _paint(found), labels, scores, metres, view, photo.notes, photo.source)
+    ids = paint(dict(enumerate(found)), found[0].shape)
+    return Annotation(photo.color(), ids, labels, scores, metres, view, photo.notes, photo.source)
 
 
 def photo_scene(image: str | os.PathLike | Image.Image | np.ndarray, **options) -> tuple[Scene, Passes]:
@@ -134,7 +135,8 @@ def photo_scene(image: str | os.PathLike | Image.Image | np.ndarray, **options) 
     return to_scene(annotate(image, **options))
 
 
-def _words(prompts: str | Sequence[str] | None) -> list[str]:
+def words_of(prompts: str | Sequence[str] | None) -> list[str]:
+    """What to look for, from a list or from text with commas."""
     parts = re.split(r"[,.\n]", prompts) if isinstance(prompts, str) else prompts or []
     return [part.strip() for part in parts if part.strip()]
 
@@ -160,11 +162,11 @@ def _large_enough(
     return [labels[i] for i in keep], [scores[i] for i in keep], [masks[i] for i in keep]
 
 
-def _paint(masks: list[np.ndarray]) -> np.ndarray:
-    """(H, W) int32 of mask indices, -1 for none. Where masks overlap the smaller is in front: a cup on its table."""
-    ids = np.full(masks[0].shape, -1, dtype=np.int32)
-    for index in sorted(range(len(masks)), key=lambda i: -int(masks[i].sum())):
-        ids[masks[index]] = index
+def paint(masks: Mapping[int, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """(H, W) int32 of masks' numbers, -1 for none. Where masks overlap the smaller is in front: a cup on its table."""
+    ids = np.full(shape, -1, dtype=np.int32)
+    for number in sorted(masks, key=lambda i: -int(masks[i].sum())):
+        ids[masks[number]] = number
     return ids
 
 

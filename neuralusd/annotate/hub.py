@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,33 @@ OTHERWISE = {
     "detector": "give a local folder of the model, or the masks that you have (--mask)",
     "segmenter": "give a local folder of the model, or the masks that you have (--mask)",
     "depth model": "give a local folder of the model, or the depth that you have (--depth)",
+    "tracker": "give a local folder of the model, or none: masks are then followed by their overlap",
 }
+
+# What has been loaded, by role and name, within `models_kept`.
+_kept: ContextVar[dict[tuple, Any] | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def models_kept() -> Iterator[None]:
+    """Within it a model is loaded once, however often it is asked for: for the many frames of a video."""
+    if _kept.get() is not None:
+        yield
+        return
+    token = _kept.set({})
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def _once(key: tuple, load: Callable[[], Any]) -> Any:
+    kept = _kept.get()
+    if kept is None:
+        return load()
+    if key not in kept:
+        kept[key] = load()
+    return kept[key]
 
 
 def pick_device(device: str | None) -> str:
@@ -31,7 +60,7 @@ def load_config(name: str | os.PathLike, role: str) -> Any:
     from transformers import AutoConfig
 
     _check_folder(name, role)
-    return _load(AutoConfig, name, role, {})
+    return _once(("config", role, name), lambda: _load(AutoConfig, name, role, {}))
 
 
 def load_model(auto_class: Any, name: str | os.PathLike, role: str, device: str | None) -> Any:
@@ -39,11 +68,16 @@ def load_model(auto_class: Any, name: str | os.PathLike, role: str, device: str 
     import torch
 
     kwargs = {"use_safetensors": True, "dtype": torch.float32}
-    return _load(auto_class, name, role, kwargs).to(pick_device(device)).eval()
+    key = ("model", role, name, auto_class, device)
+    return _once(key, lambda: _load(auto_class, name, role, kwargs).to(pick_device(device)).eval())
 
 
 def load_processor(name: str | os.PathLike, role: str, *, text: bool = False) -> Any:
     """What prepares images, and text where `text`, for a model. Raises ModelError with a cure."""
+    return _once(("processor", role, name, text), lambda: _processor(name, role, text))
+
+
+def _processor(name: str | os.PathLike, role: str, text: bool) -> Any:
     from transformers import AutoImageProcessor, AutoProcessor
 
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .console import CommandError, Console
 from .files import check_folder, check_output
-from .parser import Parser, UsageError, add_command, add_global_options, count, seed
+from .parser import Parser, UsageError, add_command, add_global_options, count, number, positive, seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +56,25 @@ examples:
   neuralusd data import movi-e ~/tfds/movi_e/256x256/1.0.0 --out movi --objects 8
   neuralusd data import egotracks ~/ego4d/v2 --out ego --split train --limit 100
   neuralusd data pack movi -o movi.npz && neuralusd train --world movi.npz -o out
+"""
+VIDEO = """\
+Makes a world of plain videos: models find objects in them, follow them and
+estimate depth. Pictures are looked at a few times a second; 30 of them make a
+scene. Objects are found in every picture by a detector, cut out by a segmenter,
+and followed by how much their masks cover each other; or a tracker (SAM 2 for
+video) follows those of the first picture. Depth makes 3D boxes of them; without it
+they have 2D boxes. The camera is taken to stand still, unless --poses tells where
+it was. All of it becomes the split train.
+
+A model is an id of the Hugging Face hub or a local folder.
+"""
+VIDEO_EXAMPLES = """\
+examples:
+  neuralusd data import video kitchen.mp4 --out kitchen --prompt "a cup, a bottle" \\
+    --detector IDEA-Research/grounding-dino-tiny --segmenter facebook/sam-vit-base \\
+    --depth Intel/zoedepth-nyu-kitti
+  neuralusd data import video clips --out clips --detector facebook/detr-resnet-50 \\
+    --tracker facebook/sam2.1-hiera-tiny --depth Intel/zoedepth-nyu-kitti
 """
 PACK = """\
 Packs the frames of one split of a world into one file: pictures as WebP, depth
@@ -112,30 +131,83 @@ def _readers(parser: Parser) -> None:
         examples = f"examples:\n  neuralusd data import {kind} SOURCE --out world --limit 100\n"
         each = add_command(kinds, kind, _import, reader.summary, reader.description, examples)
         each.add_argument("source", metavar="SOURCE", help="folder of the dataset, as downloaded")
-        each.add_argument("--out", required=True, metavar="DIR", help="folder of the world")
         each.add_argument(
             "--split", action="append", choices=SPLITS, help="import only this; may be given twice (default: all)"
         )
-        each.add_argument("--limit", type=count, metavar="N", help="at most so many scenes of a split (default: all)")
-        each.add_argument(
-            "--frames", type=count, metavar="N", help="at most so many frames of a scene, evenly spaced (default: all)"
-        )
-        each.add_argument(
-            "--objects",
-            type=count,
-            metavar="N",
-            help="at most so many objects of a scene, largest first",
-        )
-        each.add_argument(
-            "--resolution", type=count, default=128, metavar="PX", help="a frame's side; it is cropped (default: 128)"
-        )
+        _world_options(each)
+        each.add_argument("--segmenter", metavar="ID|DIR", help="a model for masks, where the dataset has only boxes")
+        each.add_argument("--depth", metavar="ID|DIR", help="a depth model, where the dataset has no depth")
         add_global_options(each)
+    _video_options(add_command(kinds, "video", _video, "plain videos, by annotators", VIDEO, VIDEO_EXAMPLES))
+
+
+def _world_options(parser: Parser) -> None:
+    """What all worlds have that are made of something that is there."""
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the world")
+    parser.add_argument("--limit", type=count, metavar="N", help="at most so many scenes of a split (default: all)")
+    parser.add_argument(
+        "--frames", type=count, metavar="N", help="at most so many frames of a scene, evenly spaced (default: all)"
+    )
+    parser.add_argument("--objects", type=count, metavar="N", help="at most so many objects of a scene, largest first")
+    parser.add_argument(
+        "--resolution", type=count, default=128, metavar="PX", help="a frame's side; it is cropped (default: 128)"
+    )
+
+
+def _video_options(parser: Parser) -> None:
+    parser.add_argument("clips", nargs="+", metavar="CLIP", help="a video, or a folder of them")
+    _world_options(parser)
+    parser.add_argument("--detector", required=True, metavar="ID|DIR", help="finds objects; some need --prompt")
+    parser.add_argument("--segmenter", metavar="ID|DIR", help="cuts them out (SAM and its kin)")
+    parser.add_argument("--tracker", metavar="ID|DIR", help="cuts them out and follows them (SAM 2 for video)")
+    parser.add_argument("--depth", metavar="ID|DIR", help="a depth model (default: none, so 2D boxes)")
+    parser.add_argument("--prompt", metavar="WORDS", help="what to look for, with commas")
+    parser.add_argument("--depth-kind", choices=("metric", "relative"), help="for a depth model that does not say")
+    parser.add_argument("--fov", type=positive, metavar="DEG", help="horizontal field of view (default: 50)")
+    parser.add_argument("--poses", metavar="FILE", help="transforms.json with a pose for every frame of the one clip")
+    parser.add_argument("--rate", type=positive, default=5.0, metavar="R", help="pictures a second (default: 5)")
+    parser.add_argument(
+        "--threshold", type=number, default=0.3, metavar="T", help="least score of a detection, 0..1 (default: 0.3)"
+    )
+    parser.add_argument(
+        "--max-size", type=count, default=640, metavar="PX", help="longer side it is looked at with (default: 640)"
+    )
+    add_global_options(parser)
+
+
+def _video(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..datasets.imported import DatasetError
+    from ..datasets.imported.clips import Annotators
+    from ..datasets.imported.run import import_clips
+
+    if (args.segmenter is None) == (args.tracker is None):
+        raise UsageError(args.parser, "name a --segmenter or a --tracker, one of them")
+    if args.fov is not None and not 1 <= args.fov <= 170:
+        raise UsageError(args.parser, f"argument --fov: {args.fov:g} is not between 1 and 170 degrees")
+    check_folder(args.out)
+    annotators = Annotators(
+        detector=args.detector,
+        segmenter=args.segmenter,
+        tracker=args.tracker,
+        depth=args.depth,
+        prompts=args.prompt,
+        field_of_view=args.fov,
+        depth_kind=args.depth_kind,
+        threshold=args.threshold,
+    )
+    names = ("poses", "rate", "limit", "frames", "objects", "resolution", "max_size")
+    options = {name: getattr(args, name) for name in names}
+    try:
+        made = import_clips(args.clips, args.out, annotators, progress=not console.quiet, **options)
+    except DatasetError as error:
+        raise CommandError(str(error)) from error
+    return _made(args, console, made)
 
 
 def _none_to_import(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..datasets.imported import readers
 
-    raise UsageError(args.parser, f"name a dataset: {', '.join(readers())}")
+    raise UsageError(args.parser, f"name a dataset: {', '.join([*readers(), 'video'])}")
 
 
 def _import(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -143,13 +215,18 @@ def _import(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..datasets.imported.run import import_dataset
 
     check_folder(args.out)
-    options = {name: getattr(args, name) for name in ("limit", "frames", "objects", "resolution")}
+    names = ("limit", "frames", "objects", "resolution", "segmenter", "depth")
+    options = {name: getattr(args, name) for name in names}
     try:
         made = import_dataset(
             args.dataset, args.source, args.out, splits=args.split, progress=not console.quiet, **options
         )
     except DatasetError as error:
         raise CommandError(str(error)) from error
+    return _made(args, console, made)
+
+
+def _made(args: argparse.Namespace, console: Console, made: dict[str, int]) -> dict[str, Any]:
     console.say(f"{args.out}: {', '.join(f'{number} {split}' for split, number in made.items())}")
     return {"output": args.out, "scenes": made}
 
@@ -166,8 +243,7 @@ def _furniture(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         made = make_furniture_world(**options, progress=not console.quiet)
     except ValueError as error:
         raise CommandError(str(error)) from error
-    console.say(f"{args.out}: {', '.join(f'{number} {split}' for split, number in made.items())}")
-    return {"output": args.out, "scenes": made}
+    return _made(args, console, made)
 
 
 def _pack(args: argparse.Namespace, console: Console) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .annotated import annotated
+from .clips import PICTURES_PER_SECOND, Annotators, find_clips
 from .scene import SPLITS, DatasetError, DatasetWarning, SceneReference
 from .write import write_scene
 
@@ -26,6 +28,8 @@ def import_dataset(
     frames: int | None = None,
     objects: int | None = None,
     resolution: int = 128,
+    segmenter: str | os.PathLike | None = None,
+    depth: str | os.PathLike | None = None,
     progress: bool = True,
 ) -> dict[str, int]:
     """Makes, or goes on making, a world of the scenes of a dataset.
@@ -38,6 +42,7 @@ def import_dataset(
         splits: those to import; None for all there are. limit: at most so many scenes of each split.
         frames: at most so many of a scene, evenly spaced. objects: at most so many, those that most pixels show.
         resolution: side of the pictures in pixels; they are cut to the square in their middle.
+        segmenter, depth: models for the masks and the depth that the dataset lacks, see `annotated`.
 
     Returns:
         split to the number of its scenes that are in the world now.
@@ -45,12 +50,11 @@ def import_dataset(
     Raises:
         DatasetError: no such kind, nothing of the dataset in the folder, not one scene of it can be read, or the world
             was made of something else or with other settings.
+        ModelError: a model cannot be had or used.
 
     Warns:
         DatasetWarning: a scene was left out; names its file.
     """
-    from tqdm import tqdm
-
     from . import readers
 
     known = readers()
@@ -59,25 +63,81 @@ def import_dataset(
     source = Path(source)
     if not source.is_dir():
         raise DatasetError(f"there is no folder {source}; name the one that {known[kind].title} was downloaded to")
-    world = Path(out)
     references = _chosen(known[kind].find(source), splits, limit, source)
-    _settle(world, {"dataset": kind, "resolution": resolution, "frames": frames, "objects": objects})
-    options: dict[str, Any] = {"resolution": resolution, "frames": frames, "objects": objects}
+    options = {"resolution": resolution, "frames": frames, "objects": objects}
+    named = {"segmenter": segmenter, "depth": depth}
+    models = {role: None if name is None else os.fspath(name) for role, name in named.items()}
+    settings = {"dataset": kind, **options, **models}
+    return import_scenes(references, Path(out), settings, options, models, known[kind].title, progress)
+
+
+def import_clips(
+    clips: Sequence[str | os.PathLike],
+    out: str | os.PathLike,
+    annotators: Annotators,
+    *,
+    poses: str | os.PathLike | None = None,
+    rate: float = PICTURES_PER_SECOND,
+    limit: int | None = None,
+    frames: int | None = None,
+    objects: int | None = None,
+    resolution: int = 128,
+    max_size: int = 640,
+    progress: bool = True,
+) -> dict[str, int]:
+    """Makes, or goes on making, a world of plain videos; all of it is the split train.
+
+    Args:
+        clips, poses, rate, max_size: see `find_clips`. annotators: the models that look at them.
+        out, limit, frames, objects, resolution: see `import_dataset`.
+
+    Returns, Raises, Warns:
+        as `import_dataset`.
+    """
+    references = find_clips(clips, annotators, rate=rate, poses=poses, max_size=max_size)[:limit]
+    options = {"resolution": resolution, "frames": frames, "objects": objects}
+    used = {name: value for name, value in vars(annotators).items() if name != "device"}
+    settings = {"dataset": "video", **options, "rate": rate, "max_size": max_size, **used}
+    settings["poses"] = None if poses is None else os.fspath(poses)
+    return import_scenes(references, Path(out), settings, options, {}, "video", progress)
+
+
+def import_scenes(
+    references: Sequence[SceneReference],
+    world: Path,
+    settings: dict[str, Any],
+    options: dict[str, Any],
+    models: dict[str, str | None],
+    title: str,
+    progress: bool,
+) -> dict[str, int]:
+    """Imports scenes that are not there yet; see `import_dataset`.
+
+    Args:
+        settings: what must be the same whenever this world is gone on with; JSON. options: of `write_scene`.
+        models: of `annotated`. title: what the bar says.
+    """
+    from tqdm import tqdm
+
+    from ...annotate.hub import models_kept
+
+    _settle(world, settings)
+    kind = settings["dataset"]
     failed: list[dict[str, str]] = []
     hidden = not (progress and sys.stderr.isatty())
-    with tqdm(references, desc=known[kind].title, unit="scene", disable=hidden, dynamic_ncols=True) as bar:
+    with models_kept(), tqdm(references, desc=title, unit="scene", disable=hidden, dynamic_ncols=True) as bar:
         for reference in bar:
             try:
-                _import_scene(reference, kind, world, options)
+                _import_scene(reference, kind, world, options, models)
             except DatasetError as error:
-                warnings.warn(f"{reference.id} is left out: {error}", DatasetWarning, stacklevel=2)
+                warnings.warn(f"{reference.id} is left out: {error}", DatasetWarning, stacklevel=3)
                 failed.append({"split": reference.split, "scene": reference.id, "error": str(error)})
                 _note(world / "failed.jsonl", failed)
     if not failed:
         (world / "failed.jsonl").unlink(missing_ok=True)
     there = {split: _count(world / "scenes" / split) for split in SPLITS}
     if not any(there.values()):
-        raise DatasetError(f"not one of the {len(references)} scenes of {source} can be read. {failed[0]['error']}")
+        raise DatasetError(f"not one of the {len(references)} scenes can be read. {failed[0]['error']}")
     return {split: number for split, number in there.items() if number}
 
 
@@ -111,12 +171,14 @@ def _settle(world: Path, settings: dict[str, Any]) -> None:
     os.replace(partial, file)
 
 
-def _import_scene(reference: SceneReference, kind: str, world: Path, options: dict[str, Any]) -> None:
+def _import_scene(
+    reference: SceneReference, kind: str, world: Path, options: dict[str, Any], models: dict[str, str | None]
+) -> None:
     parent = world / "scenes" / reference.split
     folder = parent / reference.id
     if folder.exists():
         return
-    scene = reference.load()
+    scene = annotated(reference.load(), **models)
     parent.mkdir(parents=True, exist_ok=True)
     for unfinished in parent.glob(f".making-{reference.id}-*"):
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -37,6 +37,21 @@ def video_size(path: str | os.PathLike) -> VideoSize:
         return VideoSize(stream.width, stream.height, stream.frames, float(stream.average_rate or 0.0))
 
 
+def count_frames(path: str | os.PathLike) -> int:
+    """The frames of a video that does not say how many it has, by going through it; they are not decoded.
+
+    Raises:
+        DatasetError: as `video_size`.
+    """
+    import av
+
+    with _opened(path) as container:
+        try:
+            return sum(packet.size > 0 for packet in container.demux(video=0))
+        except av.error.FFmpegError as error:
+            raise DatasetError(f"{path} cannot be read: {error.strerror}; get the file again") from error
+
+
 def video_frames(path: str | os.PathLike, indices: Sequence[int]) -> Iterator[np.ndarray]:
     """The frames (H, W, 3) uint8 sRGB at ascending indices, counted from 0 in the order they are shown.
 
