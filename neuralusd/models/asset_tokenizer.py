@@ -202,11 +202,16 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
         mask = F.pad((scene.presence > 0).repeat_interleave(length, 1), (0, 1), value=True)
         if not self.landing_channels:
             return Conditioning(tokens, mask, None, None)
-        # What has no pose has no place; but a background without one stays where it was seen.
-        placed = torch.maximum(keep.pose_3d, keep.pose_2d * scene.has_pose_2d)
+        # By its points an asset lands with its 3D pose; as a card with either pose that it has; else nowhere. But a
+        # background without a pose stays where it was seen.
+        known = (torch.isfinite(appearance.points).all(-1) | torch.isfinite(geometry.points).all(-1)).any(-1)
+        pointwise = keep.geometry * keep.pose_3d * known
+        card = torch.maximum(keep.pose_3d * scene.has_pose_3d, keep.pose_2d * scene.has_pose_2d)
+        placed = torch.maximum(pointwise, card)
         placed = torch.cat([torch.ones_like(placed[:, :1]), placed[:, 1:]], 1)
         present = scene.presence * keep.asset * keep.landing * placed
-        pointwise = keep.geometry * keep.pose_3d
+        # What has neither points nor a 3D pose has no box in space.
+        boxed = keep.pose_3d * torch.maximum(scene.has_pose_3d, known.to(keep.pose_3d.dtype))
         landed = []
         for landing, of in ((self.land_appearance, appearance), (self.land_geometry, geometry)):
             kept = keep_appearance if of is appearance else keep_geometry
@@ -214,7 +219,7 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
             landed.append(F.pixel_unshuffle(picture, landing.resolution // self.config.latent_size))
         if self.config.box_landing:
             look = self.land_appearance.summary(appearance, present * keep_appearance)
-            boxes = land_boxes(scene, look, present * keep.pose_3d, self.config.box_landing)
+            boxes = land_boxes(scene, look, present * boxed, self.config.box_landing)
             landed.append(F.pixel_unshuffle(boxes, self.config.box_landing // self.config.latent_size))
         return Conditioning(tokens, mask, torch.cat(landed, 1), self.base(landed[0]))
 
