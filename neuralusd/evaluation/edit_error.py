@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..pipelines.compositing import footprint
-from ..scene import APPEARANCE
+from ..scene import APPEARANCE, Tokens
 from .baselines import splat_source
 from .edits import BACKGROUND, KINDS, MOVED, RECOLOURED, ROTATED, Edit
 from .lpips import Lpips
@@ -133,7 +133,7 @@ def edited_tokens(renderer: Renderer, edit: Edit, tokens: AssetTokens, donor: Fr
     """
     if donor is None or edit.donor is None:
         return tokens
-    new = renderer.encode(donor).get(edit.donor.path, {})
+    new: Mapping[str, Tokens] = renderer.encode(donor).get(edit.donor.path, {})
     old = tokens.get(edit.path, {})
     if edit.kind == RECOLOURED:
         new = {**old, APPEARANCE: new[APPEARANCE]} if APPEARANCE in new else old

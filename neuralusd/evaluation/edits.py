@@ -65,7 +65,7 @@ class Edit:
         return content
 
 
-def write_edit(base: str | os.PathLike, output: str | os.PathLike, edit: Edit, time: float) -> Path:
+def write_edit(base: str | Path, output: str | Path, edit: Edit, time: float) -> Path:
     """Writes a layer at `output` over the stage `base` that makes one edit; returns its path.
 
     Raises:

@@ -105,7 +105,7 @@ def evaluate_reconstruction(
         add(title, rebuilt, controlled)
         if rebuilt is None or controlled is None:
             table.notes[title] = f"no interface for {RECONSTRUCTION if rebuilt is None else CONTROLLABILITY}"
-    table.images = {"(source)": np.stack([p.source.passes.color for p in pairs[:shown]]), **table.images}
+    table.images = {"(source)": np.stack([copy_source(pair) for pair in pairs[:shown]]), **table.images}
     table.images["(truth)"] = np.stack([pair.truth for pair in pairs[:shown]])
     return table
 

@@ -12,7 +12,7 @@ from ..pipelines.compositing import footprint
 from .edit_error import IDENTICAL, TRUTH, check_sizes, donor_frame, edited_region, edited_tokens
 from .metrics import psnr
 from .pairs import Frame
-from .renderer import Renderer, with_asset_tokens
+from .renderer import AssetTokens, Renderer, with_asset_tokens
 from .truths import CaseTruths
 
 STEPS = ("1 pose", "2 appearance", "3 geometry", "4 background", "5 pose again")
@@ -69,10 +69,10 @@ def evaluate_sequence(
             continue
         runs = {TRUTH: [shot.picture for shot in shots]}
         for name, renderer in renderers.items():
-            tokens = dict(renderer.encode(shots[0]))
+            tokens: AssetTokens = renderer.encode(shots[0])
             scenes = [with_asset_tokens(shots[0].scene, tokens)]
             for number, edit in enumerate(edits):
-                tokens = dict(edited_tokens(renderer, edit, tokens, donors[number]))
+                tokens = edited_tokens(renderer, edit, tokens, donors[number])
                 scenes.append(with_asset_tokens(shots[number + 1].scene, tokens))
             first = renderer.render(scenes[0], seed + index)
             held, free = [first], [first]
