@@ -12,7 +12,7 @@ from neuralusd.models.asset_tokenizer import AssetTokenizer, Keep
 from neuralusd.models.box_landing import BOX_FACTS, land_boxes
 from neuralusd.models.crops import crop_assets, encode_crops, mask_boxes, token_points, whole_images
 from neuralusd.models.encoders import DinoCropEncoder, PatchCropEncoder
-from neuralusd.models.landing import TokenLanding, nearest_in_front, surface_points
+from neuralusd.models.landing import TokenLanding, nearest_in_front, shared_among_cells, surface_points
 from neuralusd.models.tensors import TokenTensors, scene_tensors, slots, token_tensors
 from tests.tiny_world import boxes_stage, frame
 
@@ -195,6 +195,31 @@ def test_tokens_of_another_asset_fill_the_box(seen):
     own, other = landing(target, tokens, only), landing(target, donor, only)
     # Rounding lets a point on a cell's edge land beside it.
     assert ((own - other).abs().amax(1) < 1e-3).float().mean() > 0.98
+
+
+@given(st.floats(0.3, 0.7), st.floats(0.3, 0.7))
+@settings(max_examples=25, deadline=None)
+def test_a_point_is_shared_by_the_cells_around_it(h, w):
+    """Of a constant the cells show the constant; of a point their shares' centre is its place."""
+    places = torch.tensor([[h, w, 1.0]])
+    zero = torch.zeros(1, dtype=torch.int64)
+    everywhere = torch.zeros(1, 64, dtype=torch.int64)  # all cells see this asset
+    cells, points, shares = shared_among_cells(places, zero, zero, everywhere, 8)
+    assert (points == 0).all() and 1 <= len(cells) <= 4
+    # Each cell shows nothing but this point; how much of the cell it is does not matter then.
+    assert shares.tolist() == pytest.approx([1.0] * len(cells))
+    centre = torch.stack([cells // 8, cells % 8], -1).float() + 0.5
+    assert (centre - torch.tensor([h, w]) * 8).abs().amax() <= 1
+
+
+def test_surfaces_behind_take_no_share():
+    places = torch.tensor([[0.5, 0.5, 1.0], [0.5, 0.5, 1.01], [0.5, 0.5, 2.0]])
+    image, asset = torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64)
+    winner = nearest_in_front(places, image, 1, 4)
+    cells, points, shares = shared_among_cells(places, image, asset, winner, 4)
+    assert sorted(points.tolist()) == [0, 1] and shares.tolist() == pytest.approx([0.5, 0.5])
+    other = torch.tensor([0, 1, 1])  # of another asset, however near, neither
+    assert shared_among_cells(places, image, other, winner, 4)[1].tolist() == [0]
 
 
 def only(target, *kept):

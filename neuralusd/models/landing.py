@@ -22,6 +22,10 @@ from .tensors import CameraTensors, SceneTensors, TokenTensors
 FACTS = 4
 # Below this coverage a feature does not land at all.
 _COVERED = 0.25
+# Points this much farther than the nearest, as a part of its depth, still belong to the surface that a cell sees.
+_THICKNESS = 0.02
+# A cell that points touch less than this takes the nearest one as it is.
+_TOUCHED = 0.05
 # A card of unknown depth is before everything, the background's card behind everything (metres).
 _BEFORE, _BEHIND = 1e-3, 1e6
 
@@ -107,6 +111,47 @@ def nearest_in_front(places: torch.Tensor, image: torch.Tensor, images: int, res
     return torch.where(seen == len(places), -1, seen).view(images, area)
 
 
+def shared_among_cells(
+    places: torch.Tensor, image: torch.Tensor, asset: torch.Tensor, winner: torch.Tensor, resolution: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """How much of each point each cell shows: a point is shared by the four cells around it (bilinear splatting).
+
+    One point a cell would alias; cells take part only in points of the surface that they see.
+
+    Args:
+        places, image: see `nearest_in_front`. asset: (P,) int64, whose point it is. winner: (images, resolution *
+            resolution), the point that a cell sees, -1 where it sees none.
+
+    Returns:
+        cells, points, shares, (S,) each. The shares of a cell sum to 1; cells that are hardly touched have none.
+    """
+    area = resolution * resolution
+    first = winner.flatten()
+    front = torch.where(first >= 0, places[:, 2][first.clamp_min(0)], -torch.inf) * (1 + _THICKNESS)
+    front_asset = torch.where(first >= 0, asset[first.clamp_min(0)], -1)
+    position = places[:, :2] * resolution - 0.5
+    near = (torch.isfinite(places).all(-1) & (places[:, 2] > 0)).nonzero()[:, 0]
+    near = near[((position[near] > -1) & (position[near] < resolution)).all(-1)]
+    corner = position[near].floor()
+    fraction = position[near] - corner
+    parts = []
+    for down in (0, 1):
+        for right in (0, 1):
+            row, column = (corner + corner.new_tensor([down, right])).long().unbind(-1)
+            weight = (fraction[:, 0] if down else 1 - fraction[:, 0]) * (
+                fraction[:, 1] if right else 1 - fraction[:, 1]
+            )
+            inside = (row >= 0) & (row < resolution) & (column >= 0) & (column < resolution)
+            cell = torch.where(inside, image[near] * area + row * resolution + column, 0)
+            seen = inside & (front_asset[cell] == asset[near]) & (places[near, 2] <= front[cell])
+            parts.append((cell[seen], near[seen], weight[seen]))
+    cells, points, weights = (torch.cat(part) for part in zip(*parts, strict=True))
+    total = torch.zeros_like(front).index_add(0, cells, weights)
+    touched = total[cells] > _TOUCHED
+    cells, points, weights = cells[touched], points[touched], weights[touched]
+    return cells, points, weights / total[cells]
+
+
 def fill_holes(features: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """Smooth values where nothing is known, from ever coarser means of what is known around (pull-push).
 
@@ -186,8 +231,7 @@ class TokenLanding(nn.Module):
         with torch.no_grad(), torch.autocast(keep.device.type, enabled=False):
             places = self._places(scene, tokens, image, slot)
             flat = torch.isnan(places).all(-1).all(-1) | (pointwise[image, slot] == 0)
-            cells = (rows * self.factor, columns * self.factor)
-            cards = card_places(scene, cells, depth)[image, slot]
+            cards = card_places(scene, (rows * self.factor, columns * self.factor), depth)[image, slot]
             places = torch.where(flat[:, None, None], cards, places)
             per_asset = places.shape[1]
             places = places.flatten(0, 1)
@@ -207,7 +251,13 @@ class TokenLanding(nn.Module):
             mean = log_depth.sum(1, keepdim=True) / measured.sum(1, keepdim=True).clamp_min(1)
             background = (slot == 0)[index // per_asset]
             facts = torch.stack([landed, landed & background, filled, (log_depth - mean) * measured], -1)
-        features = features[index].transpose(1, 2).unflatten(2, (side, side))
+            asset = torch.arange(len(image), device=keep.device).repeat_interleave(per_asset)
+            cells, points, shares = shared_among_cells(places, of_image, asset, winner, side)
+            alone = torch.ones(winner.numel(), 1, device=keep.device, dtype=features.dtype).index_fill(0, cells, 0.0)
+        features = (features[index].flatten(0, 1) * alone).index_add(
+            0, cells, features[points] * shares.to(features.dtype).unsqueeze(-1)
+        )
+        features = features.view(images, -1, self.channels).transpose(1, 2).unflatten(2, (side, side))
         facts = facts.transpose(1, 2).unflatten(2, (side, side)).to(features.dtype)
         share = facts[:, :1]
         if self.coverage:
