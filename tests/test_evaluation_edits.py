@@ -131,8 +131,9 @@ def test_cycles_sees_the_edits_where_their_footprints_are(rendered):
         change = np.abs(after.picture - before.picture).max(-1)
         assert 0 < where.mean() < 1
         assert change[where].mean() > 0.03, kind
-        # Only light gets out of a footprint.
-        assert change[~where].mean() < 0.25 * change[where].mean(), kind
+        # Only light gets out of a footprint; much of it comes from a new background.
+        spill = 0.4 if kind == BACKGROUND else 0.25
+        assert change[~where].mean() < spill * change[where].mean(), kind
     seen = made.frame(made.edits[RECOLOURED], made.case.view)
     assert seen.scene.time == made.case.view != made.case.time
 
