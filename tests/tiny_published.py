@@ -85,7 +85,12 @@ def _components() -> dict[str, Any]:
         pad_token_id=39,
     )
     scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
     )
     return {"vae": vae, "text_encoder": CLIPTextModel(text), "tokenizer": _tokenizer(), "scheduler": scheduler}
 
