@@ -324,7 +324,8 @@ def _replacement(
     old = np.ptp(asset.extent, axis=0) * np.linalg.norm(asset.local_to_world[:3, :3], axis=1)
     fitting = []
     for frame, other in donors:
-        if frame.name == shot.name:
+        # The same model stands in other scenes too; it would replace nothing.
+        if frame.name == shot.name or np.allclose(np.asarray(other.extent), np.asarray(asset.extent), rtol=1e-4):
             continue
         new = np.ptp(np.asarray(other.extent), axis=0)
         size = float((old / np.maximum(new, 1e-9)).min())

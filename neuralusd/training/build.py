@@ -69,7 +69,9 @@ def build_pipeline(config: RenderTrainingConfig) -> NeuralUSDPipeline:
 def _encoder(config: RenderTrainingConfig, modality: str) -> PatchCropEncoder | DinoCropEncoder:
     channels = 4 if modality == "appearance" else 2
     if "dino" in config.encoder:
-        return DinoCropEncoder(in_channels=channels, **config.encoder)
+        # Fine-tuned, each is an encoder of its own, whose tokens the other does not read.
+        identifier = f"{config.encoder.get('identifier', 'neuralusd/dino')}-{modality}"
+        return DinoCropEncoder(in_channels=channels, **{**config.encoder, "identifier": identifier})
     settings = {**config.encoder, "crop_size": config.resolution, "identifier": f"neuralusd/mini-{modality}"}
     if modality == "geometry" and config.geometry_dim:
         settings["token_dim"] = config.geometry_dim

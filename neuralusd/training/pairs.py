@@ -3,7 +3,7 @@ frame."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -39,12 +39,32 @@ class Pairs:
     foreground: torch.Tensor
 
 
+@dataclass
+class Draw:
+    """Which pairs a batch is: `appearance`, `geometry` and `target` (B,) frames of the world, `mirror` (B,) bool,
+    `recolor` (B, 3, 3) colour matrices. All on the CPU."""
+
+    appearance: torch.Tensor
+    geometry: torch.Tensor
+    target: torch.Tensor
+    mirror: torch.Tensor
+    recolor: torch.Tensor
+
+    def part(self, rows: slice) -> Draw:
+        return Draw(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
 class PairSampler:
-    """Samples pairs from a packed world that lies whole on `device`.
+    """Samples pairs from a packed world.
+
+    The world stays in the memory of the host; only a batch's frames go to `device`.
 
     Args:
         same_frame: probability that source and target are one frame. paired: False makes that probability 1.
-        augment: mirrors half of the pairs and varies the colours of a whole pair.
+        separate_sources, mirror, recolor: see `RenderTrainingConfig`.
+
+    Raises:
+        ValueError: no scene of the world has two frames.
     """
 
     def __init__(
@@ -54,27 +74,34 @@ class PairSampler:
         *,
         same_frame: float,
         paired: bool = True,
-        augment: bool = True,
+        separate_sources: float = 0.5,
+        mirror: bool = True,
+        recolor: bool = True,
     ) -> None:
         self.device = torch.device(device)
         self.same_frame = same_frame if paired else 1.0
-        self.augment = augment
+        self.separate_sources, self.mirror, self.recolor = separate_sources, mirror, recolor
         names = [name for name in PackedWorld.__dataclass_fields__ if name not in ("names", "scene")]
-        self.frames = {name: torch.from_numpy(getattr(world, name)).to(self.device) for name in names}
+        self.frames = {name: torch.from_numpy(getattr(world, name)) for name in names}
         groups = world.frames_by_scene()
         if not groups:
             raise ValueError("training takes pairs of frames of one scene, but no scene of this world has two frames")
-        self.sizes = torch.tensor([len(group) for group in groups], device=self.device)
+        self.sizes = torch.tensor([len(group) for group in groups])
         table = np.zeros((len(groups), max(len(group) for group in groups)), np.int64)
         for row, group in enumerate(groups):
             table[row, : len(group)] = group
-        self.table = torch.from_numpy(table).to(self.device)
+        self.table = torch.from_numpy(table)
 
-    def sample(self, size: int, generator: torch.Generator) -> Pairs:
-        """A random batch of `size` pairs. Appearance and geometry come from different frames in half of them."""
+    @property
+    def slots(self) -> int:
+        """N, the slots of a scene."""
+        return self.frames["presence"].shape[1]
+
+    def draw(self, size: int, generator: torch.Generator) -> Draw:
+        """Which `size` pairs a random batch is; `generator` is of the CPU."""
 
         def uniform(*shape: int) -> torch.Tensor:
-            return torch.rand(shape, generator=generator, device=self.device)
+            return torch.rand(shape, generator=generator)
 
         scenes = (uniform(size) * len(self.sizes)).long()
         count = self.sizes[scenes]
@@ -83,12 +110,26 @@ class PairSampler:
         another = (target + 1 + (uniform(size) * (count - 1)).long()) % count
         same = uniform(size) < self.same_frame
         appearance = torch.where(same, target, other)
-        geometry = torch.where(same | (uniform(size) < 0.5), appearance, another)
-        mirror = (uniform(size) < 0.5) & self.augment
-        recolor = self._recolor(uniform(size, 3), uniform(size)) if self.augment else None
-        return self.pairs(
-            self.table[scenes, appearance], self.table[scenes, geometry], self.table[scenes, target], mirror, recolor
-        )
+        geometry = torch.where(same | (uniform(size) >= self.separate_sources), appearance, another)
+        mirror = (uniform(size) < 0.5) & self.mirror
+        recolor = self._recolor(uniform(size, 3), uniform(size))
+        if not self.recolor:
+            recolor = torch.eye(3).expand(size, 3, 3)
+        appearance, geometry, target = (self.table[scenes, frames] for frames in (appearance, geometry, target))
+        return Draw(appearance, geometry, target, mirror, recolor)
+
+    def sample(self, size: int, generator: torch.Generator) -> Pairs:
+        """A random batch of `size` pairs."""
+        return self.of(self.draw(size, generator))
+
+    def of(self, draw: Draw) -> Pairs:
+        """The pairs of a draw."""
+        recolor = draw.recolor if self.recolor else None
+        return self.pairs(draw.appearance, draw.geometry, draw.target, draw.mirror, recolor)
+
+    def foreground_share(self, draw: Draw) -> float:
+        """How much of the target frames shows foreground assets, in 0..1."""
+        return (self.frames["ids"][draw.target] > 0).float().mean().item()
 
     def pairs(
         self,
@@ -101,8 +142,8 @@ class PairSampler:
         """The batch of these frames: each argument (B,) indices into the world, `mirror` (B,) bool, `recolor` (B, 3, 3)
         colour matrices.
         """
-        if mirror is None:
-            mirror = torch.zeros_like(target, dtype=torch.bool)
+        mirror = (torch.zeros_like(target, dtype=torch.bool) if mirror is None else mirror).to(self.device)
+        recolor = None if recolor is None else recolor.to(self.device)
         appearance_source = self._source(appearance, mirror, recolor)
         geometry_source = self._source(geometry, mirror, None)
         scene = self._target(target, mirror, appearance_source)
@@ -111,8 +152,12 @@ class PairSampler:
             geometry_source,
             scene,
             self._color(target, mirror, recolor),
-            _mirrored(self.frames["ids"][target], mirror) > 0,
+            _mirrored(self._take("ids", target), mirror) > 0,
         )
+
+    def _take(self, name: str, index: torch.Tensor) -> torch.Tensor:
+        """These frames of a field, on the device."""
+        return self.frames[name][index].to(self.device)
 
     @staticmethod
     def _recolor(gain: torch.Tensor, choice: torch.Tensor) -> torch.Tensor:
@@ -123,37 +168,37 @@ class PairSampler:
         return torch.where((choice < 0.25)[:, None, None], turned, matrices)
 
     def _color(self, index: torch.Tensor, mirror: torch.Tensor, recolor: torch.Tensor | None) -> torch.Tensor:
-        color = _mirrored(self.frames["color"][index].float() / 255, mirror, 2)
+        color = _mirrored(self._take("color", index).float() / 255, mirror, 2)
         if recolor is not None:
             color = torch.einsum("bhwc,bdc->bhwd", color, recolor).clamp(0, 1)
         return color.permute(0, 3, 1, 2)
 
     def _camera(self, index: torch.Tensor, mirror: torch.Tensor) -> CameraTensors:
         flip = torch.tensor([-1.0, 1, 1, 1], device=self.device)
-        world_to_camera = self.frames["world_to_camera"][index]
+        world_to_camera = self._take("world_to_camera", index)
         world_to_camera = torch.where(mirror[:, None, None], world_to_camera * flip, world_to_camera)
-        intrinsics = self.frames["intrinsics"][index]
+        intrinsics = self._take("intrinsics", index)
         flip = torch.tensor([1.0, 1, -1, 1], device=self.device)
         intrinsics = torch.where(mirror[:, None], intrinsics * flip, intrinsics)
         return CameraTensors(world_to_camera, intrinsics, torch.zeros_like(mirror))
 
     def _source(self, index: torch.Tensor, mirror: torch.Tensor, recolor: torch.Tensor | None) -> Sources:
-        ids = _mirrored(self.frames["ids"][index], mirror)
-        slots = torch.arange(self.frames["presence"].shape[1], device=self.device)
-        masks = (ids.unsqueeze(1) == slots[:, None, None]) & (self.frames["presence"][index] > 0)[..., None, None]
+        ids = _mirrored(self._take("ids", index), mirror)
+        slots = torch.arange(self.slots, device=self.device)
+        masks = (ids.unsqueeze(1) == slots[:, None, None]) & (self._take("presence", index) > 0)[..., None, None]
         # As the pipeline encodes: outlines, where a pixel shows both, are not the background's.
         around = F.max_pool2d((ids > 0).float().unsqueeze(1), 3, 1, 1)[:, 0] > 0
         masks[:, 0] &= ~around
         return Sources(
             self._color(index, mirror, recolor),
-            _mirrored(self.frames["depth"][index], mirror).float(),
+            _mirrored(self._take("depth", index), mirror).float(),
             masks.float(),
             self._camera(index, mirror),
-            self.frames["local_to_world"][index],
+            self._take("local_to_world", index),
         )
 
     def _target(self, index: torch.Tensor, mirror: torch.Tensor, source: Sources) -> SceneTensors:
-        frames = {name: self.frames[name][index] for name in self.frames if name not in ("color", "depth", "ids")}
+        frames = {name: self._take(name, index) for name in self.frames if name not in ("color", "depth", "ids")}
         camera = self._camera(index, mirror)
         flat_2d, flat_3d = frames["pose_2d"], frames["pose_3d"].unflatten(-1, (4, 3))
         flipped_2d = torch.stack([1 - flat_2d[..., 0] - flat_2d[..., 3], *flat_2d[..., 1:].unbind(-1)], -1)
@@ -179,6 +224,7 @@ def background_pose(source: Sources, camera: CameraTensors) -> torch.Tensor:
     relative = torch.linalg.inv(source.camera.world_to_camera) @ camera.world_to_camera
     seen = source.masks[:, 0] * torch.isfinite(source.depth)
     depth = (torch.where(seen > 0, source.depth, 0).sum((1, 2)) / seen.sum((1, 2)).clamp_min(1)).clamp_min(1e-3)
+    depth = torch.where(seen.any(-1).any(-1), depth, 1.0)  # without any depth translations stay in metres
     rotation = relative[:, :3, :3] - torch.eye(3, device=relative.device)
     return torch.cat([rotation.flatten(1), relative[:, 3, :3] / depth.unsqueeze(-1)], -1)
 
