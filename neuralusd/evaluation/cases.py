@@ -324,8 +324,7 @@ def _replacement(
     old = np.ptp(asset.extent, axis=0) * np.linalg.norm(asset.local_to_world[:3, :3], axis=1)
     fitting = []
     for frame, other in donors:
-        # The same model stands in other scenes too; it would replace nothing.
-        if frame.name == shot.name or np.allclose(np.asarray(other.extent), np.asarray(asset.extent), rtol=1e-4):
+        if frame.name == shot.name or _same_model(asset, other):
             continue
         new = np.ptp(np.asarray(other.extent), axis=0)
         size = float((old / np.maximum(new, 1e-9)).min())
@@ -344,6 +343,12 @@ def _replacement(
     assert frame.scene.time is not None
     donor = View(str(stages[frame.name]), other.path, frame.scene.time)
     return Edit(REPLACED, asset.path, tuple(float(x) for x in matrix.ravel()), donor)
+
+
+def _same_model(asset: Asset, other: Asset) -> bool:
+    """Whether these are one model in two scenes, which would replace itself: of one name and size."""
+    same_size = np.allclose(np.asarray(asset.extent), np.asarray(other.extent), rtol=1e-4)
+    return same_size and asset.text != "" and asset.text == other.text
 
 
 def _hull(points: np.ndarray) -> np.ndarray:
