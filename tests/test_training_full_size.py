@@ -186,6 +186,7 @@ def test_a_dino_that_cannot_be_used(train, files):
     for name, said in (
         (files / "diffusion/text_encoder", "not a DINO"),
         (files / "no/such/folder", "is not a folder here"),
+        ("nobody/nothing", "that the hub can be reached"),
         (files / "world.npz", "is a file"),
         (files / "diffusion", "has no config.json"),
     ):

@@ -148,7 +148,7 @@ def _config(name: str, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise BackendError(f"the configuration of {name} cannot be read: {_reason(error)}") from error
+        raise BackendError(f"the configuration of {name} cannot be read: {_reason(error)}{_cure(name)}") from error
 
 
 def _arguments(kind: Any, config: dict[str, Any]) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _loaded(name: str, load: Callable[[], tuple[torch.nn.Module, dict[str, Any]]
     try:
         module, info = load()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, SafetensorError) as error:
-        raise BackendError(f"the weights of {name} cannot be read: {_reason(error)}") from error
+        raise BackendError(f"the weights of {name} cannot be read: {_reason(error)}{_cure(name)}") from error
     missing = sorted(key for key in info["missing_keys"] if not key.startswith(_UNUSED) and "mask_token" not in key)
     if missing:
         raise BackendError(f"{name} lacks weights ({missing[0]} and {len(missing) - 1} more); fetch it again")
@@ -191,6 +191,12 @@ def _into(module: torch.nn.Module, weights: dict[str, torch.Tensor], name: str) 
         raise BackendError(f"{name} does not fit its own configuration: {_reason(error)}") from error
     if missing := [key for key in missing if not key.startswith(_UNUSED)]:
         raise BackendError(f"{name} does not fit its own configuration: {missing[0]} is missing")
+
+
+def _cure(name: str) -> str:
+    if Path(name).is_dir():
+        return ""
+    return ". Check the id, and that the hub can be reached; or give a folder with its files"
 
 
 def _reason(error: Exception) -> str:
