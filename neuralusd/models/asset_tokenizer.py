@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -35,11 +35,11 @@ class Keep:
 
     @classmethod
     def all(cls, scene: SceneTensors) -> Keep:
-        return cls(*(torch.ones_like(scene.presence) for _ in range(7)))
+        return cls(**{part.name: torch.ones_like(scene.presence) for part in fields(cls)})
 
     @classmethod
     def none(cls, scene: SceneTensors) -> Keep:
-        return cls(*(torch.zeros_like(scene.presence) for _ in range(7)))
+        return cls(**{part.name: torch.zeros_like(scene.presence) for part in fields(cls)})
 
     @classmethod
     def sample(

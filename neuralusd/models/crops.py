@@ -15,6 +15,9 @@ import torch.nn.functional as F
 from ..scene import APPEARANCE
 from .tensors import CameraTensors
 
+# How much wider than its asset's box a crop is on each side, as a part of the box.
+CROP_MARGIN = 0.04
+
 
 @dataclass
 class Crops:
@@ -49,7 +52,7 @@ class Crops:
         return int(((self.image == image) & (self.slot == slot)).nonzero()[0, 0])
 
 
-def mask_boxes(masks: torch.Tensor, margin: float = 0.04) -> torch.Tensor:
+def mask_boxes(masks: torch.Tensor, margin: float = CROP_MARGIN) -> torch.Tensor:
     """Tight boxes (B, N, 4) of x, y, h, w around masks (B, N, H, W), a margin wider, normalised; 0 where a mask is
     empty."""
 

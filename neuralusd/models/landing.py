@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .crops import CROP_MARGIN
 from .tensors import CameraTensors, SceneTensors, TokenTensors
 
 # Channels that accompany the features: landed, background, filled from the coarse grid, relative log depth.
@@ -67,10 +68,9 @@ def card_places(scene: SceneTensors, cells: tuple[int, int], known_depth: torch.
     Returns:
         (B, N, rows * columns, 3) of normalised h, normalised w, depth; NaN where an asset has no 2D box.
     """
-    # A crop is its box with a margin; `mask_boxes` has the same.
-    margin = 0.04
     x, y, h, w = torch.where(scene.has_pose_2d.unsqueeze(-1) > 0, scene.pose_2d, torch.nan).unbind(-1)
-    box = torch.stack([y - margin * h, x - margin * w, (1 + 2 * margin) * h, (1 + 2 * margin) * w], -1)
+    wider = 1 + 2 * CROP_MARGIN
+    box = torch.stack([y - CROP_MARGIN * h, x - CROP_MARGIN * w, wider * h, wider * w], -1)
     whole = torch.tensor([0.0, 0.0, 1.0, 1.0], device=box.device)
     background = torch.arange(box.shape[1], device=box.device) == 0
     box = torch.where(background[:, None], whole, box)
@@ -172,6 +172,11 @@ def fill_holes(features: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     return filled
 
 
+def _soft_coverage(coverage: torch.Tensor) -> torch.Tensor:
+    """0..1 from a feature that says how much an asset covers, of any shape: half at a half, steep around it."""
+    return torch.sigmoid(8 * (coverage - 0.5))
+
+
 class TokenLanding(nn.Module):
     """Splats one modality's tokens into the target.
 
@@ -261,7 +266,7 @@ class TokenLanding(nn.Module):
         facts = facts.transpose(1, 2).unflatten(2, (side, side)).to(features.dtype)
         share = facts[:, :1]
         if self.coverage:
-            share = share * torch.sigmoid(8 * (features[:, -1:] - 0.5))
+            share = share * _soft_coverage(features[:, -1:])
         # What is uncovered is the background's, more often than not.
         background = share * facts[:, 1:2]
         around = torch.where(background.flatten(1).any(-1)[:, None, None, None], background, share)
@@ -273,7 +278,7 @@ class TokenLanding(nn.Module):
         image, slot = (keep > 0).nonzero(as_tuple=True)
         features = self.unfold(tokens.values[image, slot])
         features = features.view(*features.shape[:1], features.shape[1] * self.factor**2, self.channels)
-        share = torch.sigmoid(8 * (features[..., -1:] - 0.5)) if self.coverage else torch.ones_like(features[..., -1:])
+        share = _soft_coverage(features[..., -1:]) if self.coverage else torch.ones_like(features[..., -1:])
         mean = (share * features).sum(1) / share.sum(1).clamp_min(1e-3)
         every = mean.new_zeros(*keep.shape, self.channels)
         every[image, slot] = mean
