@@ -9,7 +9,7 @@ import pytest
 
 from neuralusd.evaluation import plots
 from neuralusd.evaluation.baselines import copy_source, splat_source
-from neuralusd.evaluation.control import METRICS, evaluate_control
+from neuralusd.evaluation.control import COLUMNS, DIFFERENCE, ERROR, METRICS, evaluate_control
 from neuralusd.evaluation.locality import evaluate_locality
 from neuralusd.evaluation.lpips import load_lpips
 from neuralusd.evaluation.metrics import psnr, ssim
@@ -81,9 +81,14 @@ def test_the_table_has_a_row_for_each_part_zeroed(frames, pipe):
     table = evaluate_control({"tiny": pipe}, sample_pairs(frames, 3, seed=0), batch_size=2, shown=2)
     assert list(table.rows)[:2] == ["copy source", "depth splat, holes from source"]
     assert "tiny, appearance zeroed" in table.rows and "tiny, landing off" in table.rows
-    assert all(set(METRICS) == set(row) for name, row in table.rows.items() if name != "(truth)")
+    measured = {metric for metric in METRICS if "LPIPS" not in metric}
+    assert set(table.rows["tiny"]) == measured
+    off = table.rows["tiny, landing off"]
+    assert set(off) == measured | {DIFFERENCE, ERROR}
+    assert off[DIFFERENCE] == pytest.approx(off["PSNR"] - table.rows["tiny"]["PSNR"])
     assert table.rows["tiny"] != table.rows["tiny, landing off"]  # a part that is zeroed changes what is rendered
-    text = markdown(table.rows, METRICS)
+    text = markdown(table.rows, COLUMNS)
+    assert "LPIPS" not in text
     assert text.count("\n") == len(table.rows)
     assert contact_sheet(table.images).size[0] == 2 * 32
 
@@ -131,6 +136,12 @@ def test_lpips_with_weights_of_a_folder_grows_with_the_distortion_and_keeps_to_i
     mask[:, :8] = True
     assert lpips.distance(left, truth, mask) > lpips.distance(left, truth, ~mask)
     assert np.isnan(lpips.distance(left, truth, np.zeros((32, 32), bool)))
+
+
+def test_the_control_table_has_lpips_where_weights_are_at_hand(frames, pipe, lpips_folder):
+    pairs = sample_pairs(frames, 2, seed=0)
+    rows = evaluate_control({"tiny": pipe}, pairs, ablations=False, lpips=load_lpips(lpips_folder)).rows
+    assert set(METRICS) <= set(rows["tiny"]) and rows["tiny"]["LPIPS"] > 0
 
 
 def test_lpips_without_all_its_weights_is_refused(lpips_folder):

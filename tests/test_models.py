@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -195,6 +197,33 @@ def test_tokens_of_another_asset_fill_the_box(seen):
     own, other = landing(target, tokens, only), landing(target, donor, only)
     # Rounding lets a point on a cell's edge land beside it.
     assert ((own - other).abs().amax(1) < 1e-3).float().mean() > 0.98
+
+
+def test_the_half_that_was_never_seen_lands_mirrored(seen):
+    _, target, *_ = seen
+    landing, tokens = landed_tokens(seen, (16, 16))
+    right = torch.where(tokens.points[..., :1] > 0, tokens.points, torch.nan)
+    half = TokenTensors(tokens.values, right, tokens.extent, tokens.present)
+    plain = landing(target, half, only(target, 1))[0]
+    landing.mirror = True
+    mirrored = landing(target, half, only(target, 1))[0]
+    box = land_boxes(target, torch.zeros(1, 3, 1), only(target, 1), landing.resolution)[0, 0] > 0
+    seen_before, seen_after = plain[3] > 0, mirrored[3] > 0
+    assert (box & ~seen_before).sum() > 0.2 * box.sum()
+    assert (box & ~seen_after).sum() < 0.05 * box.sum()
+    # What was seen stays as it was, and what was not is marked as guessed.
+    assert torch.equal(mirrored[:3, seen_before], plain[:3, seen_before])
+    assert torch.equal(mirrored[5] < 0, seen_after & ~seen_before)
+
+
+def test_backgrounds_and_cards_are_not_mirrored(seen):
+    _, target, *_ = seen
+    landing, tokens = landed_tokens(seen)
+    flat = torch.zeros_like(target.presence)
+    plain = landing(target, tokens, only(target, 0)), landing(target, tokens, only(target, 1), flat)
+    landing.mirror = True
+    again = landing(target, tokens, only(target, 0)), landing(target, tokens, only(target, 1), flat)
+    assert all(torch.equal(one, other) for one, other in zip(plain, again, strict=True))
 
 
 @given(st.floats(0.3, 0.7), st.floats(0.3, 0.7))

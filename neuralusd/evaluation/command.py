@@ -169,8 +169,9 @@ def command_line(args: argparse.Namespace) -> str:
 
 
 def _control(current: _Run, split: str, found: list[Frame]) -> None:
-    from .control import METRICS, evaluate_control
-    from .locality import COLUMNS, evaluate_locality
+    from .control import COLUMNS, evaluate_control
+    from .locality import COLUMNS as LOCALITY_COLUMNS
+    from .locality import evaluate_locality
     from .pairs import sample_pairs
     from .reconstruction import landed_rows
     from .report import contact_sheet, markdown
@@ -185,12 +186,15 @@ def _control(current: _Run, split: str, found: list[Frame]) -> None:
         guidance=args.guidance,
         ablations=not args.no_ablations,
         baselines=landed_rows(pairs),
+        lpips=current.lpips,
     )
     locality = evaluate_locality(
         next(iter(current.pipelines.values())), [pair.source for pair in pairs[:32]], seed=args.seed
     )
     contact_sheet(table.images).save(current.output / f"{split}.png")
-    text = f"{markdown(table.rows, METRICS)}\n\n### Edit locality\n\n{markdown(locality, COLUMNS)}"
+    text = f"{markdown(table.rows, COLUMNS)}\n\n### Edit locality\n\n{markdown(locality, LOCALITY_COLUMNS)}"
+    if current.lpips is None:
+        text += f"\n\n{NO_LPIPS}"
     content = {"rows": table.rows, **table.settings, "locality": locality, "command": current.command}
     current.add(CONTROL, split, content, text, f"{len(pairs)} pairs")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ..pipelines.render import NeuralUSDPipeline
 from .baselines import copy_source, splat_source
+from .lpips import Lpips
 from .metrics import psnr, ssim
 from .pairs import Pair, with_tokens
 
@@ -25,12 +26,16 @@ ABLATIONS: dict[str, Sequence[str]] = {
     "{}, landing off": ("landing",),
     "{}, cross-attention off": ("attention",),
 }
-METRICS = ("PSNR", "PSNR foreground", "PSNR background", "SSIM", "SSIM foreground", "SSIM background")
+PARTS = {"": None, " foreground": True, " background": False}
+METRICS = tuple(metric + part for metric in ("PSNR", "SSIM", "LPIPS") for part in PARTS)
+# Mean over pairs of the difference in PSNR to the first pipeline's row, and the standard error of that mean.
+DIFFERENCE, ERROR = "PSNR to first", "± its error"
+COLUMNS = (*METRICS, DIFFERENCE, ERROR)
 
 
 @dataclass
 class ControlTable:
-    """`rows`: name of the row to `METRICS` to mean over pairs; `images`: row to (n, H, W, 3), the first pairs."""
+    """`rows`: name of the row to `COLUMNS` to mean over pairs; `images`: row to (n, H, W, 3), the first pairs."""
 
     rows: dict[str, dict[str, float]]
     images: dict[str, np.ndarray]
@@ -47,11 +52,12 @@ def evaluate_control(
     batch_size: int = 8,
     ablations: bool = True,
     baselines: Mapping[str, Sequence[np.ndarray]] | None = None,
+    lpips: Lpips | None = None,
     shown: int = 8,
 ) -> ControlTable:
     """Renders every pair with every pipeline and its ablations, and with the baselines that need no model.
 
-    `baselines` are further rows, an image (H, W, 3) in 0..1 for each pair.
+    `baselines` are further rows, an image (H, W, 3) in 0..1 for each pair. LPIPS is measured where `lpips` is given.
     """
     results: dict[str, list[np.ndarray]] = {
         "copy source": [copy_source(pair) for pair in pairs],
@@ -78,23 +84,35 @@ def evaluate_control(
                     ).images
                 )
             results[row.format(name)] = rendered
-    rows = {name: score(images, pairs) for name, images in results.items()}
+    values = {name: measure(images, pairs, lpips) for name, images in results.items()}
+    rows = {name: summarize(each, values[next(iter(pipelines))]) for name, each in values.items()}
     rows["(truth)"] = {}
     images = {name: np.stack(part[:shown]) for name, part in results.items()}
     images["(truth)"] = np.stack([pair.truth for pair in pairs[:shown]])
     return ControlTable(rows, images, {"pairs": len(pairs), "seed": seed, "steps": steps, "guidance": guidance})
 
 
-def score(images: Sequence[np.ndarray], pairs: Sequence[Pair]) -> dict[str, float]:
-    """`METRICS` of images, means over pairs; a pair without foreground does not count for it."""
-    masks: dict[str, Callable[[Pair], np.ndarray | None]] = {
-        "": lambda pair: None,
-        " foreground": lambda pair: pair.foreground,
-        " background": lambda pair: ~pair.foreground,
-    }
-    out = {}
-    for metric, function in (("PSNR", psnr), ("SSIM", ssim)):
-        for part, mask in masks.items():
-            values = [function(image, pair.truth, mask(pair)) for image, pair in zip(images, pairs, strict=True)]
-            out[metric + part] = float(np.nanmean(values))
-    return out
+def measure(images: Sequence[np.ndarray], pairs: Sequence[Pair], lpips: Lpips | None = None) -> dict[str, np.ndarray]:
+    """`METRICS` of images, a value a pair; NaN where a pair has no foreground, or all of it is."""
+    functions = {"PSNR": psnr, "SSIM": ssim, **({"LPIPS": lpips.distance} if lpips else {})}
+    measured = {}
+    for metric, function in functions.items():
+        for part, foreground in PARTS.items():
+            measured[metric + part] = np.array(
+                [
+                    function(image, pair.truth, None if foreground is None else pair.foreground == foreground)
+                    for image, pair in zip(images, pairs, strict=True)
+                ]
+            )
+    return measured
+
+
+def summarize(values: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """`COLUMNS` of what was measured, with the difference to what was measured of the first pipeline."""
+    row = {metric: float(np.nanmean(each)) for metric, each in values.items()}
+    difference = values["PSNR"] - first["PSNR"]
+    if difference.any():
+        row[DIFFERENCE] = float(difference.mean())
+        if len(difference) > 1:
+            row[ERROR] = float(difference.std(ddof=1) / np.sqrt(len(difference)))
+    return row

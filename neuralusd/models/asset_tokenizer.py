@@ -113,6 +113,7 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
             plain recipe. box_landing: resolution at which boxes land; None leaves them out.
         latent_size, latent_channels: of what the denoiser works on.
         uses: modalities and poses that are used at all; Neural Assets uses "appearance" and "pose_3d" alone.
+        mirror_landing: what the source did not see of an object lands as its other side, mirrored.
     """
 
     @register_to_config
@@ -132,6 +133,7 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
         latent_size: int = 32,
         latent_channels: int = 48,
         uses: tuple[str, ...] = USES,
+        mirror_landing: bool = False,
     ) -> None:
         super().__init__()
         self.pose_2d = _mlp(4, hidden_dim, pose_dim)
@@ -152,7 +154,8 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
                     f"`{name}` lands at {resolution}, which must be a multiple of `latent_size` {latent_size}"
                 )
             covers = name == "land_appearance"
-            setattr(self, name, TokenLanding(width, grid, factor, channels, resolution, coverage=covers))
+            landing = TokenLanding(width, grid, factor, channels, resolution, covers, mirror_landing)
+            setattr(self, name, landing)
         channels, _, resolution = appearance_landing
         patch = (resolution // latent_size) ** 2
         self.base = nn.Conv2d((channels + FACTS) * patch, latent_channels, 1)

@@ -8,6 +8,9 @@ network has to refine and to complete. The paper has no such channels; without t
 Landing takes no more than it is given: without geometry (no points, or geometry left out), or without the 3D pose, an
 asset lands as a flat card in its 2D box; without any pose it does not land, having no place. A background without
 its pose is a card that fills the image, as if the camera had not moved.
+
+What the source did not see of an object may land all the same: most things are alike to their left and right, so where
+nothing landed, points mirrored to the other side of their box may.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ from torch import nn
 from .crops import CROP_MARGIN
 from .tensors import CameraTensors, SceneTensors, TokenTensors
 
-# Channels that accompany the features: landed, background, filled from the coarse grid, relative log depth.
+# Channels that accompany the features: landed, background, filled (1 from the coarse grid, -1 by mirrored points),
+# relative log depth.
 FACTS = 4
 # Below this coverage a feature does not land at all.
 _COVERED = 0.25
@@ -186,14 +190,23 @@ class TokenLanding(nn.Module):
             they land on.
         coverage: the last feature says how much of it the asset covers, as the crop's mask does; what is not covered is
             seen through, and does not hide what is behind.
+        mirror: points that are mirrored along their asset's local x axis land where no other point does. Assets face
+            along their z or y axis, by the conventions of USD, glTF and Blender, so that x is left and right.
     """
 
     def __init__(
-        self, token_dim: int, grid: tuple[int, int], factor: int, channels: int, resolution: int, coverage: bool = False
+        self,
+        token_dim: int,
+        grid: tuple[int, int],
+        factor: int,
+        channels: int,
+        resolution: int,
+        coverage: bool = False,
+        mirror: bool = False,
     ) -> None:
         super().__init__()
         self.grid, self.factor, self.channels, self.resolution = grid, factor, channels, resolution
-        self.coverage = coverage
+        self.coverage, self.mirror = coverage, mirror
         self.unfold = nn.Linear(token_dim, factor * factor * channels)
         # As the encoder's tokens start as pixels, so what lands starts as them.
         cells = factor * factor
@@ -234,30 +247,44 @@ class TokenLanding(nn.Module):
         features = features.view(-1, rows, columns, self.factor, self.factor, self.channels)
         features = features.transpose(2, 3).reshape(-1, self.channels)
         with torch.no_grad(), torch.autocast(keep.device.type, enabled=False):
-            places = self._places(scene, tokens, image, slot)
-            flat = torch.isnan(places).all(-1).all(-1) | (pointwise[image, slot] == 0)
+            points = surface_points(tokens.points[image, slot].float(), self.grid, self.factor)
+            per_asset = points.shape[1]
+            flat = torch.isnan(points).all(-1).all(-1) | (pointwise[image, slot] == 0)
             cards = card_places(scene, (rows * self.factor, columns * self.factor), depth)[image, slot]
-            places = torch.where(flat[:, None, None], cards, places)
-            per_asset = places.shape[1]
+            places = torch.where(flat[:, None, None], cards, self._places(scene, tokens, points, image, slot))
+            # Points that do not land are left out: of flat assets and backgrounds the mirrored, of all the uncovered.
             places = places.flatten(0, 1)
-            if self.coverage:
-                places = torch.where(features[:, -1:] > _COVERED, places, torch.nan)
+            covered = features[:, -1:] > _COVERED if self.coverage else torch.ones_like(places[:, :1], dtype=torch.bool)
+            places = torch.where(covered, places, torch.nan)
             of_image = image.repeat_interleave(per_asset)
+            asset = torch.arange(len(image), device=keep.device).repeat_interleave(per_asset)
             fine = nearest_in_front(places, of_image, images, side)
             coarse = nearest_in_front(places, of_image, images, side // 2).view(images, side // 2, 1, side // 2, 1)
             coarse = coarse.expand(-1, -1, 2, -1, 2).reshape(images, -1)
             filled = (fine < 0) & (coarse >= 0)
             winner = torch.where(filled, coarse, fine)
+            how = filled.to(places.dtype)
+            if self.mirror:
+                solid = (~flat & (slot > 0)).repeat_interleave(per_asset).unsqueeze(-1)
+                reflected = self._places(scene, tokens, points, image, slot, mirrored=True).flatten(0, 1)
+                reflected = torch.where(covered & solid, reflected, torch.nan)
+                unseen = nearest_in_front(reflected, of_image, images, side)
+                mirrored = (winner < 0) & (unseen >= 0)
+                winner = torch.where(mirrored, unseen + len(places), winner)
+                how = torch.where(mirrored, -1.0, how)
+                # As points of other assets, so that no cell mixes them with those that were seen.
+                places, of_image = torch.cat([places, reflected]), of_image.repeat(2)
+                asset = torch.cat([asset, asset + len(image)])
             landed = winner >= 0
             index = winner.clamp_min(0)
             metres = places[:, 2][index]
             measured = landed & (metres > 4 * _BEFORE) & (metres < _BEHIND)
             log_depth = torch.where(measured, metres, 1.0).log()
             mean = log_depth.sum(1, keepdim=True) / measured.sum(1, keepdim=True).clamp_min(1)
-            background = (slot == 0)[index // per_asset]
-            facts = torch.stack([landed, landed & background, filled, (log_depth - mean) * measured], -1)
-            asset = torch.arange(len(image), device=keep.device).repeat_interleave(per_asset)
             cells, points, shares = shared_among_cells(places, of_image, asset, winner, side)
+            index, points = index % len(features), points % len(features)
+            background = (slot == 0)[index // per_asset]
+            facts = torch.stack([landed, landed & background, how, (log_depth - mean) * measured], -1)
             alone = torch.ones(winner.numel(), 1, device=keep.device, dtype=features.dtype).index_fill(0, cells, 0.0)
         features = (features[index].flatten(0, 1) * alone).index_add(
             0, cells, features[points] * shares.to(features.dtype).unsqueeze(-1)
@@ -285,16 +312,23 @@ class TokenLanding(nn.Module):
         return every
 
     def _places(
-        self, scene: SceneTensors, tokens: TokenTensors, image: torch.Tensor, slot: torch.Tensor
+        self,
+        scene: SceneTensors,
+        tokens: TokenTensors,
+        points: torch.Tensor,
+        image: torch.Tensor,
+        slot: torch.Tensor,
+        mirrored: bool = False,
     ) -> torch.Tensor:
-        """(M, fine cells, 3): where the tokens' points of M assets are in their target images."""
-        points = surface_points(tokens.points[image, slot].float(), self.grid, self.factor)
+        """(M, fine cells, 3): where `points`, of the tokens of M assets, are in their target images."""
         target, source = scene.extent[image, slot], tokens.extent[image, slot]
         (low, high), (from_low, from_high) = target[:, None].unbind(2), source[:, None].unbind(2)
         # Tokens of another asset keep their place relative to the box; an asset's own tokens keep it exactly.
         moved = low + (points - from_low) / (from_high - from_low).clamp_min(1e-9) * (high - low)
         own = torch.isclose(source, target, rtol=1e-4, atol=1e-7).flatten(1).all(-1)
         points = torch.where(own[:, None, None], points, moved)
+        if mirrored:
+            points = torch.cat([(low + high)[..., :1] - points[..., :1], points[..., 1:]], -1)
         local_to_world = scene.local_to_world[image, slot]
         world = points @ local_to_world[:, :3, :3] + local_to_world[:, None, 3, :3]
         camera = CameraTensors(
