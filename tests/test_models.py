@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -23,8 +21,12 @@ SIZE = 64
 
 @pytest.fixture(scope="module")
 def seen():
+    return look()
+
+
+def look(seed=5):
     """A scene of two boxes as tensors: (scene, target tensors, color, depth, masks)."""
-    scene, passes = frame(boxes_stage(), 1, SIZE)
+    scene, passes = frame(boxes_stage(seed), 1, SIZE)
     order = slots(scene)
     masks = np.stack([passes.ids == scene.assets.index(asset) for asset in order]).astype(np.float32)
     color = torch.from_numpy(passes.color).permute(2, 0, 1)[None]
@@ -199,7 +201,8 @@ def test_tokens_of_another_asset_fill_the_box(seen):
     assert ((own - other).abs().amax(1) < 1e-3).float().mean() > 0.98
 
 
-def test_the_half_that_was_never_seen_lands_mirrored(seen):
+def test_the_half_that_was_never_seen_lands_mirrored():
+    seen = look(seed=5)  # a box that shows the camera its left and its right
     _, target, *_ = seen
     landing, tokens = landed_tokens(seen, (16, 16))
     right = torch.where(tokens.points[..., :1] > 0, tokens.points, torch.nan)
@@ -209,7 +212,7 @@ def test_the_half_that_was_never_seen_lands_mirrored(seen):
     mirrored = landing(target, half, only(target, 1))[0]
     box = land_boxes(target, torch.zeros(1, 3, 1), only(target, 1), landing.resolution)[0, 0] > 0
     seen_before, seen_after = plain[3] > 0, mirrored[3] > 0
-    assert (box & ~seen_before).sum() > 0.2 * box.sum()
+    assert (box & ~seen_before).sum() > 0.4 * box.sum()
     assert (box & ~seen_after).sum() < 0.05 * box.sum()
     # What was seen stays as it was, and what was not is marked as guessed.
     assert torch.equal(mirrored[:3, seen_before], plain[:3, seen_before])
