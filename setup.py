@@ -38,7 +38,9 @@ setup(
         "embreex>=2.17.7",  # ... by Embree
         "mapbox-earcut>=1.0.3",  # triangles of concave and holed faces
         "tqdm>=4.66",
-        "psutil>=6",  # how much memory there is, for doctor
+        "psutil>=6",  # how much memory there is, for doctor; how much the service's worker takes
+        "fastapi>=0.115",  # `serve`: in the core, since what a DCC installs for its user is neuralusd alone
+        "uvicorn>=0.34",
     ],
     extras_require={
         "blender": ['bpy>=5.0,<5.1; python_version == "3.11"'],  # renders the furniture world; its wheel is for 3.11

@@ -6,7 +6,7 @@ Everything is authored on the stage's edit target; nothing is saved that the cal
 from .editing import edit, edit_over
 from .encoding import Encoded, PhotoWarning, encode, encode_photo
 from .progress import Cancelled, Progress
-from .rendering import render
+from .rendering import render, render_passes
 from .shots import base_stage, has_tokens, open_shot
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "has_tokens",
     "open_shot",
     "render",
+    "render_passes",
 ]

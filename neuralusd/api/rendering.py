@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+import time as clock
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,17 @@ from .. import stage as stages
 from ..backends import DEFAULT_BACKEND, backend_revision, load_backend
 from ..errors import TokensError
 from ..pipelines.compositing import footprint
-from ..scene import Scene
+from ..scene import Passes, Scene
 from .pictures import pixels
 from .progress import Progress, report
 from .shots import base_stage
 
 if TYPE_CHECKING:
     from ..pipelines.render import NeuralUSDPipeline
+
+
+# An intermediate picture is decoded so often at most, in seconds: decoding costs about what a step does.
+_PICTURE_EVERY = 0.25
 
 
 def render(
@@ -38,6 +43,7 @@ def render(
     before: Usd.Stage | None = None,
     before_image: str | Path | PIL.Image.Image | np.ndarray | None = None,
     progress: Progress | None = None,
+    on_picture: Callable[[PIL.Image.Image], object] | None = None,
 ) -> PIL.Image.Image:
     """image = Decode(Edit(stage)): what a camera sees of a stage whose prims have tokens.
 
@@ -55,6 +61,8 @@ def render(
             does), and holds nothing where it names none.
         before_image: its image, a file, an image, or (H, W, 3) sRGB in 0..1; rendered where missing.
         progress: called as the work goes on, over all the images that have to be rendered; may cancel.
+        on_picture: called with the picture as it emerges from the noise, where there are several steps, some times a
+            second at most.
 
     Returns:
         The image; `info["neuralusd"]` says how it was made, and `save_image` writes that into the PNG.
@@ -75,11 +83,17 @@ def render(
     scenes = _scenes(stage, camera, time, size, hold, before, held is not None)
 
     image = PIL.Image.new("RGB", (size, size))
+    shown = -_PICTURE_EVERY
     for number, (scene, mask) in enumerate(reversed(scenes)):
 
         def on_step(
             pipe: NeuralUSDPipeline, step: int, timestep: Any, values: dict[str, Any], done: int = number * steps
         ) -> dict[str, Any]:
+            nonlocal shown
+            if on_picture is not None and step + 1 < steps and clock.monotonic() - shown >= _PICTURE_EVERY:
+                [picture] = pipe.numpy_to_pil(pipe.decode(values["latents"]))
+                shown = clock.monotonic()
+                on_picture(picture)
             report(progress, done + step + 1, len(scenes) * steps)
             return {}
 
@@ -112,6 +126,25 @@ def render(
         "versions": _versions(),
     }
     return image
+
+
+def render_passes(
+    stage: Usd.Stage, camera: str | None = None, time: float | None = None, *, size: int
+) -> tuple[Passes, list[str]]:
+    """Depth and object ids of what `render` shows, from the stage's own geometry.
+
+    Args:
+        camera, time: as for `render`. size: pixels of the sides.
+
+    Returns:
+        The passes (`depth` in metres along the viewing axis, inf where nothing is; `ids` index the names, -1 for
+        none), and the paths of the assets. A prim without geometry, as a photograph's, is in neither.
+
+    Raises:
+        SceneError and its kin: what is wrong with which prim.
+    """
+    scene = _read(stage, camera, time)
+    return stages.render_passes(stage, scene, size, size, color=False), [asset.path for asset in scene.assets]
 
 
 def _scenes(

@@ -1,0 +1,168 @@
+"""What every request has to pass: the right host, no browser, a token, the same protocol, a body within limits."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import socket
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .._version import __version__
+from .client import PROTOCOL
+from .errors import Refused
+from .users import Users
+
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+# Of what is not an upload.
+LARGEST_BODY = 1_000_000
+
+
+def own_names(shared: bool, more: Iterable[str] = ()) -> set[str]:
+    """The names by which a request may call this service."""
+    names = {*LOOPBACK, *(name.lower() for name in more)}
+    if shared:
+        names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+    return names
+
+
+class Gate:
+    """An ASGI application around another, which is reached only by what passes.
+
+    Args:
+        names: by which the service may be called (`own_names`). shared: whether also by any address in numbers.
+        largest_upload: bytes.
+        active: called for every request that passes, with the moment.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        *,
+        users: Users,
+        names: set[str],
+        shared: bool,
+        largest_upload: int,
+        active: Callable[[float], None],
+    ):
+        self.app, self.users, self.names, self.shared = app, users, names, shared
+        self.largest_upload, self.active = largest_upload, active
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # no WebSockets here
+            return
+        begun = False
+
+        async def sending(message: dict[str, Any]) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                message = {**message, "headers": [*message.get("headers", []), *_HEADERS]}
+            await send(message)
+
+        try:
+            scope["user_name"] = self._check(scope)
+            await self.app(scope, self._limited(scope, receive), sending)
+        except Refused as refused:
+            if begun:
+                raise
+            await _refuse(sending, refused)
+
+    def _check(self, scope: dict[str, Any]) -> str:
+        """The user's name, empty for what needs none. Raises Refused."""
+        headers: dict[bytes, list[str]] = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name.lower(), []).append(value.decode("latin-1"))
+        hosts = headers.get(b"host", [])
+        if len(hosts) != 1 or not self._is_mine(hosts[0]):
+            raise Refused(
+                "The service is not known by this name. Use its address in numbers, or start it with --allow-host.",
+                "host",
+                421,
+            )
+        if b"origin" in headers or headers.get(b"sec-fetch-site", ["none"]) != ["none"]:
+            raise Refused("Pages of the web may not use this service.", "origin", 403)
+        if scope["path"] == "/v1/health":
+            return ""
+        [given, *others] = headers.get(b"authorization", [""])
+        kind, _, token = given.partition(" ")
+        user = self.users.find(token.strip()) if kind.lower() == "bearer" and token and not others else None
+        if user is None:
+            raise Refused(
+                "The token is missing or wrong. Ask whoever runs this service for yours.",
+                "unauthorized",
+                401,
+                {"WWW-Authenticate": "Bearer"},
+            )
+        self.active(time.monotonic())
+        spoken = headers.get(b"neuralusd-protocol", [str(PROTOCOL)])
+        # Stopping it is the same in all protocols, or no newer client could.
+        if spoken != [str(PROTOCOL)] and scope["path"] != "/v1/shutdown":
+            raise Refused(
+                f"This service speaks protocol {PROTOCOL} (neuralusd {__version__}), the client {spoken[0][:20]}. "
+                "Update the older one.",
+                "version",
+                426,
+            )
+        length = headers.get(b"content-length", ["0"])[0]
+        if not length.isdigit() or int(length) > self._limit(scope):
+            raise self._too_large(scope)
+        return user
+
+    def _is_mine(self, host: str) -> bool:
+        name, bracket, _ = host.rpartition("]")
+        name = (name + bracket).strip("[]") if bracket else host.partition(":")[0]
+        name = name.lower().rstrip(".")
+        if name in self.names:
+            return True
+        try:  # a name that is rebound to this machine is a name, never numbers
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return self.shared
+
+    def _limit(self, scope: dict[str, Any]) -> int:
+        return self.largest_upload if scope["path"] == "/v1/uploads" else LARGEST_BODY
+
+    def _too_large(self, scope: dict[str, Any]) -> Refused:
+        from .uploads import too_large
+
+        if scope["path"] == "/v1/uploads":
+            return too_large(self.largest_upload)
+        return Refused(f"The request is larger than {LARGEST_BODY // 1_000_000} MB.", "too_large", 413)
+
+    def _limited(self, scope: dict[str, Any], receive: Any) -> Any:
+        """`receive` that counts, for bodies that do not say how long they are."""
+        came = 0
+
+        async def counting() -> dict[str, Any]:
+            nonlocal came
+            message: dict[str, Any] = await receive()
+            came += len(message.get("body", b""))
+            if came > self._limit(scope):
+                raise self._too_large(scope)
+            return message
+
+        return counting
+
+
+_HEADERS = [
+    (b"neuralusd-protocol", str(PROTOCOL).encode()),
+    (b"neuralusd-version", __version__.encode()),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+]
+
+
+async def _refuse(send: Any, refused: Refused) -> None:
+    body = json.dumps({"error": {"code": refused.code, "message": refused.message}}).encode()
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **refused.headers}
+    if refused.status == 413:  # the rest of the body is not waited for
+        headers["Connection"] = "close"
+    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refused.status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})

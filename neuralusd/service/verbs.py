@@ -1,0 +1,213 @@
+"""The verbs as a service offers them: their arguments, checked, and which of these name files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import Refused
+
+Text = Annotated[str, Field(min_length=1, max_length=4096)]
+Texts = Annotated[list[Text], Field(min_length=1, max_length=1000)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Steps = Annotated[int, Field(ge=1, le=1000)]
+Guidance = Annotated[float, Field(ge=-100, le=100)]
+Vector = Annotated[list[float], Field(min_length=3, max_length=3)]
+Box = Annotated[list[float], Field(min_length=4, max_length=4)]
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+class Verb(BaseModel):
+    """Arguments of a verb.
+
+    Attributes:
+        verb: its name over the wire. files: arguments that are files. donors: those that are "/Prim" or "file:/Prim".
+        weights: those that name weights.
+    """
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    verb: ClassVar[str]
+    files: ClassVar[tuple[str, ...]] = ()
+    donors: ClassVar[tuple[str, ...]] = ()
+    weights: ClassVar[tuple[str, ...]] = ("backend",)
+
+
+class Encode(Verb):
+    """See `neuralusd.api.encode`. Result: "encoded", "unchanged", "unseen", "camera". File: "tokens.usdc"."""
+
+    verb = "encode"
+    files = ("stage", "image")
+
+    stage: Text
+    camera: Text | None = None
+    time: float | None = None
+    image: Text | None = None
+    assets: Texts | None = None
+    backend: Text | None = None
+    force: bool = False
+
+
+class EncodePhoto(Verb):
+    """See `neuralusd.api.encode_photo` and `neuralusd.annotate.annotate`. Result: "assets", "camera". File:
+    "scene.usdc".
+    """
+
+    verb = "encode_photo"
+    files = ("image", "masks", "depth_map")
+    weights = ("backend", "detector", "segmenter", "depth")
+
+    image: Text
+    masks: Text | Texts | None = None
+    depth_map: Text | None = None
+    detector: Text | None = None
+    segmenter: Text | None = None
+    depth: Text | None = None
+    prompts: Text | Texts | None = None
+    field_of_view: Annotated[float, Field(ge=1, le=170)] | None = None
+    depth_kind: Literal["metric", "relative"] | None = None
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    backend: Text | None = None
+    max_size: Annotated[int, Field(ge=16, le=4096)] | None = None
+
+
+class Render(Verb):
+    """See `neuralusd.api.render`. Result: "images", how each was made. Files: "image.png", or "image.0001.png" ..."""
+
+    verb = "render"
+    files = ("stage", "before", "before_image", "encode_image")
+
+    stage: Text
+    camera: Text | None = None
+    time: float | None = None
+    times: Annotated[list[float], Field(min_length=1, max_length=10_000)] | None = None
+    backend: Text | None = None
+    seed: Seed | None = None
+    steps: Steps | None = None
+    guidance: Guidance | None = None
+    modality_guidance: dict[Literal["appearance", "geometry", "pose"], Guidance] | None = None
+    hold: bool = True
+    before: Text | None = None
+    before_image: Text | None = None
+    encode: bool = False
+    encode_image: Text | None = None
+    passes: bool = False
+
+    @model_validator(mode="after")
+    def _agree(self) -> Render:
+        if self.time is not None and self.times is not None:
+            raise ValueError("give time (one frame) or times (several), not both")
+        if self.encode_image is not None and not self.encode:
+            raise ValueError("encode_image is for encode=true")
+        return self
+
+
+class Edit(Verb):
+    """See `neuralusd.api.edit`. File: "edit.usda"."""
+
+    verb = "edit"
+    files = ("stage",)
+    donors = ("appearance", "geometry", "replace", "background")
+    weights = ()
+
+    stage: Text
+    move: dict[Text, Vector] | None = None
+    rotate: dict[Text, float] | None = None
+    scale: dict[Text, Annotated[float, Field(gt=0)]] | None = None
+    appearance: dict[Text, Text] | None = None
+    geometry: dict[Text, Text] | None = None
+    replace: dict[Text, Text] | None = None
+    presence: dict[Text, Annotated[float, Field(ge=0, le=1)]] | None = None
+    box: dict[Text, Box] | None = None
+    background: Text | None = None
+    time: float | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Edit:
+        if not self.model_fields_set - {"stage", "time"}:
+            raise ValueError("name an edit, such as move")
+        return self
+
+
+class Lift(Verb):
+    """See `neuralusd.api.lift`. Result: "prim", "extent" (metres). File: "asset.usdz"."""
+
+    verb = "lift"
+    files = ("image", "images", "mask")
+    weights = ("tokens", "segmenter", "detector")
+
+    image: Text | None = None
+    images: Texts | None = None
+    mask: Text | Texts | None = None
+    name: Text | None = None
+    height: Annotated[float, Field(gt=0, le=1e5)] | None = None
+    thickness: Annotated[float, Field(gt=0, le=1)] | None = None
+    texture_size: Annotated[int, Field(ge=64, le=8192)] | None = None
+    seed: Seed | None = None
+    segmenter: Text | None = None
+    detector: Text | None = None
+    prompt: Text | Texts | None = None
+    tokens: Text | None = None
+    # A lifter's name, not weights.
+    backend: Annotated[str, Field(pattern=r"^[\w-]{1,100}$")] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Lift:
+        if (self.image is None) == (self.images is None):
+            raise ValueError("give image or images, one of them")
+        return self
+
+
+VERBS: dict[str, type[Verb]] = {verb.verb: verb for verb in (Encode, EncodePhoto, Render, Edit, Lift)}
+# Of the six verbs of the design, those that nobody can ask for yet.
+NOT_BUILT = ("resample", "compose", "depict")
+
+
+def offered() -> dict[str, type[Verb]]:
+    """The verbs that this installation has."""
+    found = dict(VERBS)
+    if not (PACKAGE / "api" / "lifting.py").is_file():
+        del found["lift"]
+    return found
+
+
+def describe(verbs: dict[str, type[Verb]]) -> dict[str, Any]:
+    """The verbs for `info`."""
+    return {
+        name: {
+            "arguments": list(verb.model_fields),
+            "required": [key for key, field in verb.model_fields.items() if field.is_required()],
+            "files": list(verb.files),
+            "donors": list(verb.donors),
+        }
+        for name, verb in verbs.items()
+    }
+
+
+def check(verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that were given, checked. Raises Refused: no such verb, or what is wrong with which argument."""
+    verbs = offered()
+    if verb not in verbs:
+        known = ", ".join(verbs)
+        if verb in NOT_BUILT or verb in VERBS:
+            raise Refused(f"{verb} is not built yet. This service has: {known}.", "not_offered")
+        raise Refused(f"There is no verb '{verb[:50]}'. This service has: {known}.", "not_offered")
+    try:
+        given = verbs[verb].model_validate(arguments)
+    except ValidationError as error:
+        raise Refused(f"{verb}: {_explain(error, verbs[verb])}", "bad_argument") from None
+    return given.model_dump(exclude_unset=True, exclude_none=True)
+
+
+def _explain(error: ValidationError, verb: type[Verb]) -> str:
+    """The first thing that is wrong, in a sentence."""
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in problem["loc"] if not str(part).startswith(("list[", "constrained")))
+    if problem["type"] == "missing":
+        return f"{where} is missing. Give it."
+    if problem["type"] == "extra_forbidden":
+        names = ", ".join(verb.model_fields)
+        return f"there is no argument {where[:50]}. It takes: {names}."
+    reason = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {reason}." if where else f"{reason}."

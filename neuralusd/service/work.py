@@ -1,0 +1,318 @@
+"""What the worker does for each verb: files in, files and a result out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import stage as stages
+from ..api import base_stage, edit, edit_over, encode, encode_photo, open_shot, render, render_passes
+from ..api.shots import BASE_KEY
+from ..backends import DEFAULT_BACKEND, load_backend
+from ..images import save_image
+from ..scene import Scene
+from .confine import check_stage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from pxr import Sdf, Usd
+
+ENCODING = ("loading weights", "reading the stage", "casting rays", "encoding", "encoded")
+
+
+@dataclass
+class Task:
+    """A job in the worker.
+
+    Attributes:
+        arguments: checked ones; files are paths of this machine.
+        work, files: folders, for what is of no further use and for results.
+        confined: path of a stage to the folders that it and all it refers to must lie in.
+        names: path of an upload to the name that its sender gave it.
+        step: called with (step, steps, label); raises Cancelled. show: takes an intermediate picture.
+    """
+
+    arguments: dict[str, Any]
+    work: Path
+    files: Path
+    step: Callable[[int, int, str], None]
+    show: Callable[[Image], None]
+    confined: dict[str, list[str]] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+
+    def get(self, *names: str) -> dict[str, Any]:
+        """Those of the arguments that were given."""
+        return {name: self.arguments[name] for name in names if name in self.arguments}
+
+    def check(self, path: str) -> None:
+        """Raises OutsideError for a stage that leads to where this job must not read."""
+        allowed = self.confined.get(path)
+        if allowed is None:
+            return
+        check_stage(path, allowed)
+        beside = stages.sidecar_path(path)
+        if beside.is_file():
+            check_stage(str(beside), allowed)
+
+    def open(self, path: str) -> Usd.Stage:
+        self.check(path)
+        return open_shot(path)
+
+
+def run_encode(task: Task) -> dict[str, Any]:
+    given = task.arguments
+    stage = _over(task, task.open(given["stage"]))
+    done = encode(
+        stage,
+        given.get("camera"),
+        given.get("time"),
+        assets=given.get("assets"),
+        backend=given.get("backend"),
+        force=given.get("force", False),
+        image=given.get("image"),
+        source=_source(task, given.get("image")),
+        progress=lambda step, steps: task.step(step, steps, ENCODING[step]),
+    )
+    _save_tokens(task, stage)
+    return {
+        "encoded": done.encoded,
+        "unchanged": done.unchanged,
+        "unseen": done.unseen,
+        "camera": done.camera or None,
+    }
+
+
+def run_render(task: Task) -> dict[str, Any]:
+    given = task.arguments
+    stage = task.open(given["stage"])
+    hold = given.get("hold", True)
+    before = task.open(given["before"]) if hold and "before" in given else None
+    result: dict[str, Any] = {"images": []}
+    times = given.get("times", [given.get("time")])
+    encoding = 0
+    if given.get("encode"):
+        encoding = len(ENCODING) - 1
+        if hold and before is None:
+            before = base_stage(stage)
+        stage = _over(task, stage)
+        result["encoded"] = _encode_missing(task, stage, times[0])
+        if result["encoded"]:
+            _save_tokens(task, stage)
+    pipeline = load_backend(given.get("backend") or stages.render_settings(stage).get("backend") or DEFAULT_BACKEND)
+    size = pipeline.config.sample_size
+    for index, time in enumerate(times):
+
+        def progress(step: int, steps: int, index: int = index) -> None:
+            label = f"frame {index + 1} of {len(times)}" if len(times) > 1 else "rendering"
+            task.step(encoding + index * steps + step, encoding + len(times) * steps, label)
+
+        image = render(
+            stage,
+            given.get("camera"),
+            time,
+            hold=hold,
+            before=before,
+            progress=progress,
+            on_picture=task.show,
+            **task.get("backend", "seed", "steps", "guidance", "modality_guidance", "before_image"),
+        )
+        image.info["neuralusd"]["stage"] = task.names.get(given["stage"], given["stage"])
+        number = f".{index + 1:04d}" if "times" in given else ""
+        save_image(image, task.files / f"image{number}.png")
+        if len(times) > 1:
+            task.show(image)
+        made = {**image.info["neuralusd"], "file": f"image{number}.png"}
+        if given.get("passes"):
+            made["passes"] = _save_passes(task, stage, time, size, number)
+        result["images"].append(made)
+    return result
+
+
+def run_edit(task: Task) -> dict[str, Any]:
+    given = task.arguments
+    base = given["stage"]
+    task.check(base)
+    for name in ("appearance", "geometry", "replace"):
+        for donor in given.get(name, {}).values():
+            _check_donor(task, donor)
+    if "background" in given:
+        _check_donor(task, given["background"])
+    target = task.work / "edit.usda"
+    stage = edit_over(base, target)
+    names = (
+        "move", "rotate", "scale", "appearance", "geometry", "replace", "presence", "box", "background", "time",
+    )  # fmt: skip
+    edit(stage, **task.get(*names))
+    layer = stage.GetRootLayer()
+    _rename_files(task, layer)
+    stages.save(stage)
+    os.replace(target, task.files / "edit.usda")
+    return {"base": layer.customLayerData.get(BASE_KEY)}
+
+
+def run_encode_photo(task: Task) -> dict[str, Any]:
+    given = task.arguments
+    target = task.work / "scene.usdc"
+    options = (
+        "masks", "depth_map", "detector", "segmenter", "depth", "prompts", "field_of_view", "depth_kind", "threshold",
+        "max_size",
+    )  # fmt: skip
+    task.step(0, len(ENCODING) - 1, "annotating")
+    stage = encode_photo(
+        given["image"],
+        target,
+        progress=lambda step, steps: task.step(step, steps, ENCODING[step]),
+        **task.get("backend", *options),
+    )
+    _rename_files(task, stage.GetRootLayer())
+    stages.save(stage)
+    scene = stages.read(stage)
+    os.replace(target, task.files / "scene.usdc")
+    return {"assets": [asset.path for asset in scene.assets], "camera": scene.camera.path}
+
+
+def run_lift(task: Task) -> dict[str, Any]:
+    from ..api.lifting import lift
+
+    given = task.arguments
+    options = (
+        "mask", "name", "height", "thickness", "texture_size", "seed", "segmenter", "detector", "prompt", "tokens",
+        "backend",
+    )  # fmt: skip
+    stage = lift(
+        given.get("images") or given["image"],
+        task.files / "asset.usdz",
+        progress=lambda step, steps: task.step(step, steps, "lifting"),
+        **task.get(*options),
+    )
+    prim = stage.GetDefaultPrim()
+    return {"prim": str(prim.GetPath()), "extent": _extent(stage)}
+
+
+RUN: dict[str, Callable[[Task], dict[str, Any]]] = {
+    "encode": run_encode,
+    "encode_photo": run_encode_photo,
+    "render": run_render,
+    "edit": run_edit,
+    "lift": run_lift,
+}
+
+
+# -- stages ---------------------------------------------------------------------------------------------------------
+
+
+def _extent(stage: Usd.Stage) -> list[list[float]]:
+    """The least and the greatest x, y, z of a stage, in metres."""
+    from pxr import UsdGeom
+
+    cache = UsdGeom.BBoxCache(0, ["default", "render"])
+    box = cache.ComputeWorldBound(stage.GetPseudoRoot()).ComputeAlignedRange()
+    scale = UsdGeom.GetStageMetersPerUnit(stage)
+    return [[scale * value for value in corner] for corner in (box.GetMin(), box.GetMax())]
+
+
+def _over(task: Task, stage: Usd.Stage) -> Usd.Stage:
+    """A layer in the job's folder over a stage, as a stage that is written to."""
+    over = stages.sidecar(stage, task.work / "tokens.usdc")
+    base, layer = stage.GetRootLayer(), over.GetRootLayer()
+    if BASE_KEY in base.customLayerData:  # copied with the rest, but it is relative to the layer it was copied from
+        path = base.ComputeAbsolutePath(base.customLayerData[BASE_KEY])
+        layer.customLayerData = {**layer.customLayerData, BASE_KEY: path}
+    return over
+
+
+def _encode_missing(task: Task, stage: Usd.Stage, time: float | None) -> list[str]:
+    """Encodes the assets that have no tokens which the backend reads; returns their paths."""
+    given = task.arguments
+    backend = given.get("backend") or stages.render_settings(stage).get("backend") or DEFAULT_BACKEND
+    task.step(0, len(ENCODING) - 1, ENCODING[0])
+    pipeline = load_backend(backend)
+    encoders = {
+        name: (pipeline.encoder(name).config.identifier, pipeline.encoder(name).config.revision)
+        for name in ("appearance", "geometry")
+    }
+    stages.ensure_background(stage)
+    scene: Scene = stages.read(stage, given.get("camera"), time)
+    missing = [
+        asset.path
+        for asset in scene.assets
+        if any(
+            name not in asset.tokens or (asset.tokens[name].encoder, asset.tokens[name].revision) != encoder
+            for name, encoder in encoders.items()
+        )
+    ]
+    if not missing:
+        return []
+    done = encode(
+        stage,
+        given.get("camera"),
+        time,
+        assets=missing,
+        backend=backend,
+        image=given.get("encode_image"),
+        source=_source(task, given.get("encode_image")),
+        progress=lambda step, steps: task.step(step, steps, ENCODING[step]),
+    )
+    return done.encoded
+
+
+def _save_tokens(task: Task, stage: Usd.Stage) -> None:
+    """The layer with what was encoded, without the stage below it, for who has that stage."""
+    from pxr import Sdf
+
+    layer = stage.GetRootLayer()
+    alone = Sdf.Layer.CreateAnonymous(".usdc")
+    alone.TransferContent(layer)
+    alone.subLayerPaths.clear()
+    alone.customLayerData = {k: v for k, v in alone.customLayerData.items() if k != BASE_KEY}
+    partial = task.work / "alone.usdc"
+    alone.Export(str(partial))
+    os.replace(partial, task.files / "tokens.usdc")
+
+
+def _save_passes(task: Task, stage: Usd.Stage, time: float | None, size: int, number: str) -> dict[str, Any]:
+    passes, names = render_passes(stage, task.arguments.get("camera"), time, size=size)
+    for name, values, kind in (("depth", passes.depth, "<f4"), ("ids", passes.ids, "<i4")):
+        values.astype(kind).tofile(task.files / f"{name}{number}.raw")
+    return {
+        "depth": f"depth{number}.raw",
+        "ids": f"ids{number}.raw",
+        "height": int(passes.depth.shape[0]),
+        "width": int(passes.depth.shape[1]),
+        "names": names,
+    }
+
+
+def _check_donor(task: Task, donor: str) -> None:
+    file, colon, _ = donor.rpartition(":")
+    if colon and file:
+        task.check(file)
+
+
+def _source(task: Task, image: str | None) -> str | None:
+    """What tokens say they were seen in: the name that the sender gave the picture."""
+    return None if image is None else task.names.get(image, image)
+
+
+def _rename_files(task: Task, layer: Sdf.Layer) -> None:
+    """Names files in a layer as who asked for it knows them: uploads by the names they had, others in full."""
+    from pxr import UsdUtils
+
+    here = Path(layer.realPath or layer.identifier).parent
+
+    def name(path: str) -> str:
+        if not path or os.path.isabs(path):
+            full = path
+        else:
+            full = os.path.normpath(here / path)
+        if full in task.names:
+            return f"./{task.names[full]}"
+        return full.replace(os.sep, "/")
+
+    UsdUtils.ModifyAssetPaths(layer, name)
+    base = layer.customLayerData.get(BASE_KEY)
+    if isinstance(base, str):
+        layer.customLayerData = {**layer.customLayerData, BASE_KEY: name(base)}
