@@ -37,6 +37,9 @@ setup(
         "trimesh>=4.8",  # ray casting of a stage's meshes ...
         "embreex>=2.17.7",  # ... by Embree
         "mapbox-earcut>=1.0.3",  # triangles of concave and holed faces
+        "scikit-image>=0.24",  # lift: a solid's surface; outlines; colours
+        "manifold3d>=3.1",  # lift: closed meshes that stay closed with fewer triangles
+        "xatlas>=0.0.9",  # lift: texture coordinates
         "tqdm>=4.66",
         "psutil>=6",  # how much memory there is, for doctor; how much the service's worker takes
         "fastapi>=0.115",  # `serve`: in the core, since what a DCC installs for its user is neuralusd alone
@@ -47,7 +50,7 @@ setup(
         # for `data import`: videos, TFRecords, messages, Parquet
         "datasets": ["av>=14.1", "google-crc32c>=1.5", "protobuf>=5.29", "pyarrow>=17"],
         "ui": ["PySide6-Essentials>=6.7"],
-        "train": ["matplotlib>=3.9", "scikit-image>=0.24"],
+        "train": ["matplotlib>=3.9"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.6",

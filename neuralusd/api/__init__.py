@@ -5,6 +5,7 @@ Everything is authored on the stage's edit target; nothing is saved that the cal
 
 from .editing import edit, edit_over
 from .encoding import Encoded, PhotoWarning, encode, encode_photo
+from .lifting import LiftWarning, lift
 from .progress import Cancelled, Progress
 from .rendering import render, render_passes
 from .shots import base_stage, has_tokens, open_shot
@@ -12,6 +13,7 @@ from .shots import base_stage, has_tokens, open_shot
 __all__ = [
     "Cancelled",
     "Encoded",
+    "LiftWarning",
     "PhotoWarning",
     "Progress",
     "base_stage",
@@ -20,6 +22,7 @@ __all__ = [
     "encode",
     "encode_photo",
     "has_tokens",
+    "lift",
     "open_shot",
     "render",
     "render_passes",
