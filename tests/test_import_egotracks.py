@@ -180,7 +180,7 @@ def test_an_object_is_absent_where_it_is_not_annotated(dataset, tmp_path):
     world = pack(frames(tmp_path / "world"))
     assert world.presence[:, 2].tolist() == [0, 0, 1, 1, 1, 1] + [0] * 10
     assert not world.has_pose_3d.any() and world.has_pose_2d[:, 1].all()
-    assert (world.ids == 2).any((1, 2)).tolist() == [False] * 2 + [True] * 4 + [False] * 10
+    assert (world.ids[:] == 2).any((1, 2)).tolist() == [False] * 2 + [True] * 4 + [False] * 10
 
 
 class TestFilters:

@@ -13,6 +13,7 @@ from neuralusd.datasets.packed import load_packed, save_packed
 from neuralusd.evaluation.pairs import Frame, sample_pairs, with_tokens
 from neuralusd.models.tensors import scene_tensors
 from neuralusd.pipelines.render import NeuralUSDPipeline
+from neuralusd.training import pairs
 from neuralusd.training.config import CONFIGS, SD21
 from neuralusd.training.pairs import PairSampler
 from neuralusd.training.render import train_render
@@ -156,11 +157,41 @@ def test_a_packed_world_travels(world, tmp_path):
     assert np.abs(again.color[half].astype(int) - world.color).mean() < 4
     known = np.isfinite(world.depth)
     assert np.array_equal(np.isfinite(again.depth[half]), known)
-    assert again.depth[half][known] == pytest.approx(world.depth[known], rel=2e-3)
+    assert again.depth[half][known] == pytest.approx(world.depth[:][known], rel=2e-3)
     (tmp_path / "other.npz").write_bytes(b"")
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(ValueError, match="not a packed world"):
         load_packed([tmp_path / "other.npz"])
+
+
+def test_a_world_that_is_too_large_for_memory_is_decoded_as_it_is_drawn(world, tmp_path, monkeypatch):
+    save_packed(world, tmp_path / "world.npz")
+    opened = load_packed([tmp_path / "world.npz"])
+    assert world.decoded_nbytes > 4 * opened.nbytes
+    kept = PairSampler(opened, "cpu", same_frame=0.2)
+    monkeypatch.setattr(pairs, "DECODED_LIMIT", 0)
+    drawn = PairSampler(opened, "cpu", same_frame=0.2)
+    assert not isinstance(drawn.pictures["color"], np.ndarray)
+    draw = kept.draw(4, torch.Generator().manual_seed(0))
+    assert kept.foreground_share(draw) == drawn.foreground_share(draw)
+    one, other = kept.of(draw), drawn.of(draw)
+    torch.testing.assert_close(one.color, other.color, rtol=0, atol=0)
+    torch.testing.assert_close(one.appearance.depth, other.appearance.depth, rtol=0, atol=0)
+    torch.testing.assert_close(one.geometry.masks, other.geometry.masks, rtol=0, atol=0)
+
+
+def test_a_damaged_picture_of_a_packed_world_says_so(world, tmp_path):
+    save_packed(world, tmp_path / "world.npz")
+    with np.load(tmp_path / "world.npz") as file:
+        arrays = dict(file)
+    arrays["depth"][-arrays["depth_sizes"][-1] :] = 7
+    np.savez(tmp_path / "damaged.npz", **arrays)
+    damaged = load_packed([tmp_path / "damaged.npz"])
+    with pytest.raises(ValueError, match="damaged, pack it again"):
+        damaged.depth[-1]
+    np.savez(tmp_path / "short.npz", **{**arrays, "depth": arrays["depth"][:-9]})
+    with pytest.raises(ValueError, match="its depth is cut short"):
+        load_packed([tmp_path / "short.npz"])
 
 
 def test_a_world_without_pairs_says_so(world):

@@ -1,21 +1,22 @@
 """A world as arrays: what training reads, and a compact file of it to carry to another machine.
 
 Frames are flat (T of them); `scene` says which belong together. Slots are as in `neuralusd.models.tensors`: slot 0 is
-the background, an id of 0 is everything that is no foreground asset.
+the background, an id of 0 is everything that is no foreground asset. Colour, depth and ids stay compressed until they
+are looked at.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import PIL.Image
 
 from ..models.tensors import asset_poses, camera_intrinsics, slots
 from ..scene import Passes, Scene
+from .compressed import KINDS, Pictures, encode_picture, mapped
 
 # What an empty slot holds.
 _EMPTY = {
@@ -27,8 +28,6 @@ _EMPTY = {
     "has_pose_2d": np.zeros(()),
     "has_pose_3d": np.zeros(()),
 }
-# Depth travels as 16-bit logarithms between these, in metres; 0 stands for nothing seen.
-_NEAREST, _FARTHEST = 1e-2, 1e3
 
 
 @dataclass
@@ -37,7 +36,7 @@ class PackedWorld:
 
     Attributes:
         color: (T, H, W, 3) uint8 sRGB. depth: (T, H, W) float16 metres, inf where nothing is seen. ids: (T, H, W)
-            uint8 slots.
+            uint8 slots. Compressed: index them for arrays.
         scene: (T,) int32, index into `names`.
         world_to_camera: (T, 4, 4); intrinsics: (T, 4), see `camera_intrinsics`.
         local_to_world: (T, N, 4, 4); extent: (T, N, 2, 3); presence: (T, N).
@@ -45,9 +44,9 @@ class PackedWorld:
         names: the scenes.
     """
 
-    color: np.ndarray
-    depth: np.ndarray
-    ids: np.ndarray
+    color: Pictures
+    depth: Pictures
+    ids: Pictures
     scene: np.ndarray
     world_to_camera: np.ndarray
     intrinsics: np.ndarray
@@ -62,6 +61,16 @@ class PackedWorld:
 
     def __len__(self) -> int:
         return len(self.scene)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory, pictures compressed."""
+        return sum(getattr(value, "nbytes", 0) for value in vars(self).values())
+
+    @property
+    def decoded_nbytes(self) -> int:
+        """Bytes in memory with every picture decoded."""
+        return self.nbytes + sum(p.decoded_nbytes - p.nbytes for p in (self.color, self.depth, self.ids))
 
     def frames_by_scene(self) -> list[np.ndarray]:
         """Indices of each scene's frames, scenes of fewer than two frames left out."""
@@ -107,31 +116,36 @@ def pack(frames: Iterable[tuple[str, Scene, Passes]], count: int | None = None) 
     Raises:
         ValueError: there are no frames, a scene has more assets than `count`, or frames are of different sizes.
     """
-    rows: dict[str, list[np.ndarray]] = {}
+    rows: dict[str, list[Any]] = {}
     names: dict[str, int] = {}
     index: list[int] = []
+    size: tuple[int, ...] | None = None
     for name, scene, passes in frames:
-        for field, value in pack_frame(scene, passes, count).items():
-            rows.setdefault(field, []).append(value)
+        frame = pack_frame(scene, passes, count)
+        if size not in (None, frame["depth"].shape):
+            sizes = {size, frame["depth"].shape}
+            raise ValueError(f"its frames are of different sizes: {', '.join(f'{w}x{h}' for h, w in sorted(sizes))}")
+        size = frame["depth"].shape
+        for field, value in frame.items():
+            rows.setdefault(field, []).append(memoryview(KINDS[field].encode(value)) if field in KINDS else value)
         index.append(names.setdefault(name, len(names)))
-    if not index:
+    if size is None:
         raise ValueError("there are no frames to pack")
-    sizes = {value.shape for value in rows["depth"]}
-    if len(sizes) > 1:
-        raise ValueError(f"its frames are of different sizes: {', '.join(f'{w}x{h}' for h, w in sorted(sizes))}")
     most = max(len(value) for value in rows["presence"])
-    arrays = {field: np.stack([_widened(field, value[None], most)[0] for value in rows[field]]) for field in rows}
+    arrays: dict[str, Any] = {
+        name: Pictures(rows.pop(name), kind, (*size, 3) if name == "color" else size) for name, kind in KINDS.items()
+    }
+    arrays |= {field: np.stack([_widened(field, value[None], most)[0] for value in rows[field]]) for field in rows}
     return PackedWorld(scene=np.array(index, np.int32), names=list(names), **arrays)
 
 
 def save_packed(world: PackedWorld, path: str | Path, quality: int = 90) -> None:
     """Writes a compact file: pictures as WebP, depth and ids as PNG inside of an .npz."""
-    arrays = {f.name: getattr(world, f.name) for f in fields(world) if f.name not in ("color", "depth", "ids", "names")}
-    streams = {
-        "color": [_encode(image, "WEBP", quality=quality, method=4) for image in world.color],
-        "depth": [_encode(_depth_to_code(image), "PNG") for image in world.depth],
-        "ids": [_encode(image, "PNG") for image in world.ids],
-    }
+    arrays = {f.name: getattr(world, f.name) for f in fields(world) if f.name not in (*KINDS, "names")}
+    streams: dict[str, Sequence[Any]] = {name: getattr(world, name).streams for name in ("depth", "ids")}
+    streams["color"] = [
+        encode_picture(world.color[frame], "WEBP", quality=quality, method=4) for frame in range(len(world))
+    ]
     for name, stream in streams.items():
         arrays[name] = np.frombuffer(b"".join(stream), np.uint8)
         arrays[f"{name}_sizes"] = np.array([len(part) for part in stream], np.int64)
@@ -139,19 +153,26 @@ def save_packed(world: PackedWorld, path: str | Path, quality: int = 90) -> None
 
 
 def load_packed(paths: Sequence[str | Path]) -> PackedWorld:
-    """Reads one or several files of `save_packed` as one world. Raises ValueError for a file that is not one."""
+    """Opens one or several files of `save_packed` as one world; their pictures are read as they are looked at.
+
+    Raises:
+        ValueError: a file is not one, or its first picture is damaged.
+    """
     worlds = []
     for path in paths:
+        arrays: dict[str, Any] = {}
         with np.load(path, allow_pickle=False) as file:
             if "color_sizes" not in file:
                 raise ValueError(f"{path} is not a packed world; make one with `neuralusd data pack`")
-            arrays = {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files if name not in KINDS}
         names = [str(name) for name in arrays.pop("names")]
-        for name, decode in (("color", _decode), ("depth", _decode_depth), ("ids", _decode)):
+        for name, kind in KINDS.items():
             ends = np.cumsum(arrays.pop(f"{name}_sizes"))
-            data = arrays[name].tobytes()
-            parts = [data[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-            arrays[name] = np.stack([decode(part) for part in parts])
+            data = mapped(path, name).data
+            if data.nbytes != ends[-1]:
+                raise ValueError(f"its {name} is cut short")
+            streams = [data[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+            arrays[name] = Pictures(streams, kind, kind.decode(streams[0]).shape)
         worlds.append(PackedWorld(names=names, **arrays))
     return join(worlds)
 
@@ -166,11 +187,12 @@ def join(worlds: Sequence[PackedWorld]) -> PackedWorld:
     if len(sizes) > 1:
         raise ValueError(f"worlds are of different sizes: {', '.join(f'{w}x{h}' for h, w in sorted(sizes))}")
     most = max(world.presence.shape[1] for world in worlds)
-    merged = {
+    merged: dict[str, Any] = {
         f.name: np.concatenate([_widened(f.name, getattr(world, f.name), most) for world in worlds])
         for f in fields(PackedWorld)
-        if f.name != "names"
+        if f.name not in (*KINDS, "names")
     }
+    merged |= {name: Pictures.join([getattr(world, name) for world in worlds]) for name in KINDS}
     offsets = np.cumsum([0, *(len(world.names) for world in worlds[:-1])])
     merged["scene"] = np.concatenate([world.scene + offset for world, offset in zip(worlds, offsets, strict=True)])
     return PackedWorld(names=[name for world in worlds for name in world.names], **merged)
@@ -188,25 +210,3 @@ def _widened(name: str, values: np.ndarray, count: int) -> np.ndarray:
     more = np.broadcast_to(_empty(name, count - values.shape[1]), (len(values), count - values.shape[1],
                            *values.shape[2:]))  # fmt: skip
     return np.concatenate([values, more.astype(values.dtype)], axis=1)
-
-
-def _encode(image: np.ndarray, kind: str, **options) -> bytes:
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(image).save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def _decode(data: bytes) -> np.ndarray:
-    return np.array(PIL.Image.open(io.BytesIO(data)))
-
-
-def _depth_to_code(depth: np.ndarray) -> np.ndarray:
-    """Logarithmic steps of 0.1 %, which is finer than float16."""
-    metres = np.clip(depth.astype(np.float32), _NEAREST, _FARTHEST)
-    steps = np.round(np.log(metres / _NEAREST) / 1e-3) + 1
-    return np.where(np.isfinite(depth), steps, 0).astype(np.uint16)
-
-
-def _decode_depth(data: bytes) -> np.ndarray:
-    code = np.array(PIL.Image.open(io.BytesIO(data))).astype(np.float32)
-    return np.where(code > 0, _NEAREST * np.exp((code - 1) * 1e-3), np.inf).astype(np.float16)

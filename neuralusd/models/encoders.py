@@ -85,13 +85,17 @@ class PatchCropEncoder(ModelMixin, ConfigMixin):
         return self.mix(self.embed(crops) + self.position).flatten(2).transpose(1, 2)
 
 
+# Of the pictures that DINO was trained on (ImageNet), in 0..1; transformers' processors of DINO have the same.
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
 class DinoCropEncoder(ModelMixin, ConfigMixin):
     """The full size's encoder: a DINO or DINOv2 vision transformer of transformers, fine-tuned with the image model.
 
     Args:
         dino: the transformers configuration as a dictionary with its `model_type` ("vit", "dinov2", "dinov3_vit", ...).
         in_channels: 4 for appearance crops, 2 for geometry crops; the mask cuts the crop out, depth is repeated to
-            three channels.
+            three channels. Both are scaled as DINO's training pictures were, what is cut out is their mean colour.
         crop_size: S, pixels (224 with ViT-B/8 gives the paper's 28 x 28 feature map, appendix C).
     """
 
@@ -110,18 +114,6 @@ class DinoCropEncoder(ModelMixin, ConfigMixin):
         values = dict(dino)
         self.backbone = AutoModel.from_config(AutoConfig.for_model(values.pop("model_type"), **values))
 
-    @classmethod
-    def from_dino(
-        cls, dino: str, *, in_channels: int = 4, crop_size: int = 224, revision: str = "main"
-    ) -> DinoCropEncoder:
-        """From a DINO of transformers, by hub id or local folder (safetensors only)."""
-        from transformers import AutoConfig, AutoModel
-
-        config = AutoConfig.from_pretrained(dino)
-        encoder = cls(config.to_diff_dict(), in_channels, crop_size, identifier=str(dino), revision=revision)
-        encoder.backbone = AutoModel.from_pretrained(dino, use_safetensors=True)
-        return encoder
-
     @property
     def grid(self) -> tuple[int, int]:
         side = self.config.crop_size // self.backbone.config.patch_size
@@ -137,9 +129,11 @@ class DinoCropEncoder(ModelMixin, ConfigMixin):
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
         """Crops (M, C, S, S) to tokens (M, K, D), the class and register tokens left out."""
-        pixels = crops[:, :-1]
+        pixels, mask = crops[:, :-1], crops[:, -1:]
         if pixels.shape[1] == 1:
             pixels = pixels.expand(-1, 3, -1, -1)
+        mean, deviation = (pixels.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_DEVIATION))
+        pixels = (pixels / 2 + 0.5 - mean) / deviation * mask
         rows, columns = self.grid
         extra = {"interpolate_pos_encoding": True} if self.backbone.config.model_type == "vit" else {}
         hidden = self.backbone(pixel_values=pixels, **extra).last_hidden_state

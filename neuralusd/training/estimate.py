@@ -27,6 +27,7 @@ from .build import build_pipeline
 from .config import RenderTrainingConfig
 from .draws import shared
 from .model import RenderModel
+from .pairs import stays_decoded
 from .render import check_size, checkpoint_activations
 
 GIB = 2**30
@@ -151,7 +152,7 @@ def estimate_training(
         bf16=bf16,
         gradient_checkpointing=config.gradient_checkpointing,
         memory=memory,
-        world=sum(value.nbytes for value in vars(world).values() if isinstance(value, np.ndarray)),
+        world=world.decoded_nbytes if stays_decoded(world) else world.nbytes,
         step_flops=flops / part * config.batch_size,
         steps=config.steps,
         gpus=gpus,

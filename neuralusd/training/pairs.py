@@ -9,8 +9,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..datasets.compressed import KINDS
 from ..datasets.packed import PackedWorld
 from ..models.tensors import CameraTensors, SceneTensors
+
+# Bytes up to which a world's pictures are decoded once and kept, for speed.
+DECODED_LIMIT = 4 * 2**30
+
+
+def stays_decoded(world: PackedWorld) -> bool:
+    """Whether `PairSampler` keeps this world's pictures decoded."""
+    return world.decoded_nbytes <= DECODED_LIMIT
 
 
 @dataclass
@@ -57,7 +66,8 @@ class Draw:
 class PairSampler:
     """Samples pairs from a packed world.
 
-    The world stays in the memory of the host; only a batch's frames go to `device`.
+    The world stays in the memory of the host; only a batch's frames go to `device`. Pictures of a world that decoded
+    takes more than `DECODED_LIMIT` are decoded as they are drawn.
 
     Args:
         same_frame: probability that source and target are one frame. paired: False makes that probability 1.
@@ -81,8 +91,11 @@ class PairSampler:
         self.device = torch.device(device)
         self.same_frame = same_frame if paired else 1.0
         self.separate_sources, self.mirror, self.recolor = separate_sources, mirror, recolor
-        names = [name for name in PackedWorld.__dataclass_fields__ if name not in ("names", "scene")]
+        names = [name for name in PackedWorld.__dataclass_fields__ if name not in ("names", "scene", *KINDS)]
         self.frames = {name: torch.from_numpy(getattr(world, name)) for name in names}
+        self.pictures = {name: getattr(world, name) for name in KINDS}
+        if stays_decoded(world):
+            self.pictures = {name: pictures[:] for name, pictures in self.pictures.items()}
         groups = world.frames_by_scene()
         if not groups:
             raise ValueError("training takes pairs of frames of one scene, but no scene of this world has two frames")
@@ -129,7 +142,7 @@ class PairSampler:
 
     def foreground_share(self, draw: Draw) -> float:
         """How much of the target frames shows foreground assets, in 0..1."""
-        return (self.frames["ids"][draw.target] > 0).float().mean().item()
+        return float((self.pictures["ids"][draw.target.numpy()] > 0).mean())
 
     def pairs(
         self,
@@ -157,6 +170,8 @@ class PairSampler:
 
     def _take(self, name: str, index: torch.Tensor) -> torch.Tensor:
         """These frames of a field, on the device."""
+        if name in self.pictures:
+            return torch.from_numpy(self.pictures[name][index.numpy()]).to(self.device)
         return self.frames[name][index].to(self.device)
 
     @staticmethod
@@ -198,7 +213,7 @@ class PairSampler:
         )
 
     def _target(self, index: torch.Tensor, mirror: torch.Tensor, source: Sources) -> SceneTensors:
-        frames = {name: self._take(name, index) for name in self.frames if name not in ("color", "depth", "ids")}
+        frames = {name: self._take(name, index) for name in self.frames}
         camera = self._camera(index, mirror)
         flat_2d, flat_3d = frames["pose_2d"], frames["pose_3d"].unflatten(-1, (4, 3))
         flipped_2d = torch.stack([1 - flat_2d[..., 0] - flat_2d[..., 3], *flat_2d[..., 1:].unbind(-1)], -1)

@@ -185,7 +185,9 @@ def checkpoint_activations(pipeline: NeuralUSDPipeline) -> None:
     for encoder in (pipeline.appearance_encoder, pipeline.geometry_encoder):
         backbone = getattr(encoder, "backbone", None)  # `PatchCropEncoder` has none, and nothing to save
         if backbone is not None:
-            backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            # The name that transformers 5.23 gave it; older ones know the other.
+            enable = getattr(backbone, "activation_checkpointing_enable", None) or backbone.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
 
 
 def check_size(world: PackedWorld, config: RenderTrainingConfig) -> None:
