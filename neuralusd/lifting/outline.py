@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +22,9 @@ SPECK = 0.005
 PINHOLE = 0.012
 # A pixel at the outline is partly background; colours are taken from this many pixels further in.
 INSET = 1.5
+# The steps of pixels are smoothed by so many pixels, except where that would move the outline by more than the slack.
+SMOOTH = 1.0
+SMOOTH_SLACK = 0.8
 
 
 @dataclass
@@ -136,21 +140,41 @@ def _cut_off(mask: np.ndarray) -> list[str]:
 def _resampled(coverage: np.ndarray, mask: np.ndarray, box: tuple[int, int, int, int], cell: float) -> np.ndarray:
     """(R, C) bool of the box's cells with `MARGIN` empty ones around it; nothing thin is lost."""
     top, left, bottom, right = box
-    rows, columns = (round((b - a) / cell) for a, b in ((top, bottom), (left, right)))
-    rows, columns = rows + rows % 2, columns + columns % 2
-    # Pillow's filters average where cells are larger than pixels, and interpolate where they are smaller.
-    pad = 2
+    rows, columns = (2 * math.ceil((b - a) / cell / 2) for a, b in ((top, bottom), (left, right)))
+    pad = math.ceil(2 * cell) + 2
     window = np.pad(coverage, pad)[top : bottom + 2 * pad, left : right + 2 * pad].astype(np.float32)
-    area = (pad - 0.0, pad - 0.0, pad + columns * cell, pad + rows * cell)
-    area = (area[0], area[1], min(area[2], window.shape[1]), min(area[3], window.shape[0]))
-    filter = Image.Resampling.BOX if cell >= 1 else Image.Resampling.BICUBIC
-    fine = np.asarray(Image.fromarray(window).resize((columns, rows), filter, box=area))
-    solid = fine >= 0.5
-    if cell > 1:
+    area = (pad, pad, pad + columns * cell, pad + rows * cell)
+
+    def resized(values: np.ndarray, how: Image.Resampling) -> np.ndarray:
+        return np.asarray(Image.fromarray(values).resize((columns, rows), how, box=area)) >= 0.5
+
+    if cell >= 1:
+        solid = resized(window, Image.Resampling.BOX)
         # A limb thinner than a cell is kept as the cells that its middle line runs through.
         y, x = np.nonzero(_ridge(mask[top:bottom, left:right]))
         solid[np.minimum((y / cell).astype(int), rows - 1), np.minimum((x / cell).astype(int), columns - 1)] = True
-    return np.pad(solid, MARGIN)
+        return np.pad(solid, MARGIN)
+    sharp = np.pad(resized(window, Image.Resampling.BICUBIC), MARGIN)
+    smooth = np.pad(resized(_blurred(window, SMOOTH), Image.Resampling.BICUBIC), MARGIN)
+    # Without the steps of pixels, but with the limbs and the gaps that are as thin as a pixel.
+    slack = SMOOTH_SLACK / cell
+    return (smooth | _far(sharp & ~smooth, smooth, slack)) & ~_far(smooth & ~sharp, ~smooth, slack)
+
+
+def _blurred(values: np.ndarray, sigma: float) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter
+
+    return gaussian_filter(values, sigma)
+
+
+def _far(parts: np.ndarray, mask: np.ndarray, slack: float) -> np.ndarray:
+    """Those connected parts of `parts` that are somewhere further than `slack` cells from `mask`."""
+    from scipy.ndimage import distance_transform_edt, label, maximum
+
+    labels, count = label(parts)
+    away = np.asarray(maximum(distance_transform_edt(~mask), labels, np.arange(count + 1))) > slack
+    away[0] = False
+    return away[labels]
 
 
 def _ridge(mask: np.ndarray) -> np.ndarray:
