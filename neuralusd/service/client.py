@@ -156,6 +156,10 @@ def _find(folder: str) -> dict[str, Any] | None:
         url = str(said["url"])
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise ServiceUnavailable(
+            f"{folder} cannot be read ({error.strerror}). Name another in NEURALUSD_STATE."
+        ) from error
     except (ValueError, KeyError, TypeError):  # half a file, or somebody else's
         return None
     challenge = secrets.token_hex(16)

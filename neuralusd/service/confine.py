@@ -42,45 +42,41 @@ def check_stage(path: str, allowed: Sequence[str]) -> None:
             continue
         seen.add(name)
         with quiet():
+            layer = None
             if name.lower().endswith(".mtlx"):
                 found: Iterator[str] = _document_files(name)
             elif name == path or Sdf.FileFormat.FindByExtension(name):
-                found = _files(open_layer(name))
+                layer = open_layer(name)
+                found = _files(layer)
             else:
                 continue
             for file in found:
-                target = _locate(name, file, roots, path)
+                target = _locate(layer, name, file, roots, path)
                 if target is not None and Ar.GetResolver().Resolve(target):
                     waiting.append(target)
 
 
-def _locate(layer: str, file: str, roots: Sequence[str], stage: str) -> str | None:
-    """Where a layer's reference to a file leads, checked; None where that is nowhere."""
+def _locate(layer: Sdf.Layer | None, name: str, file: str, roots: Sequence[str], stage: str) -> str | None:
+    """Where the reference to a file leads, checked; None where that is nowhere. `name` is who refers to it."""
     file = file.split(":SDF_FORMAT_ARGS:")[0]
     if not file:
         return None
     if file.startswith("`") or SCHEME.match(file):
         raise _outside(file, stage)
-    outer, inner = Ar.SplitPackageRelativePathOuter(file) if Ar.IsPackageRelativePath(file) else (file, "")
-    if ".." in inner.replace("\\", "/").split("/"):
-        raise _outside(file, stage)
-    if Ar.IsPackageRelativePath(layer) and not os.path.isabs(outer):
-        package, within = Ar.SplitPackageRelativePathInner(layer)
-        place = os.path.normpath(os.path.join(os.path.dirname(within), outer)).replace(os.sep, "/")
-        if place.split("/")[0] == "..":
+    # Where USD would look for it, which of a layer in a package is that package.
+    target = file if layer is None else layer.ComputeAbsolutePath(file)
+    if Ar.IsPackageRelativePath(target):
+        outer, inner = Ar.SplitPackageRelativePathOuter(target)
+        if ".." in inner.replace("\\", "/").split("/"):
             raise _outside(file, stage)
-        target = Ar.JoinPackageRelativePath([package, place])
     else:
-        # A package's own files are anchored to the root layer in it, which its name stands for.
-        if layer.lower().endswith(".usdz") and not os.path.isabs(outer):
-            first = Sdf.Layer.FindOrOpen(layer)
-            inside = first.GetFileFormat().GetPackageRootLayerPath(layer) if first else ""
-            return _locate(Ar.JoinPackageRelativePath([layer, inside]), file, roots, stage)
-        target = os.path.normpath(os.path.join(os.path.dirname(layer), outer))
-        for tile in glob(TEMPLATE.sub("*", glob_safe(target))) if TEMPLATE.search(target) else [target]:
-            _check_place(tile, roots, stage, file)
-        _check_place(target, roots, stage, file)
-    return Ar.JoinPackageRelativePath([target, inner]) if inner else target
+        outer, inner = target, ""
+    folder = os.path.dirname(Ar.SplitPackageRelativePathOuter(name)[0] if Ar.IsPackageRelativePath(name) else name)
+    outer = os.path.normpath(os.path.join(folder, outer))
+    _check_place(outer, roots, stage, file)
+    for tile in glob(TEMPLATE.sub("*", glob_safe(outer))) if TEMPLATE.search(outer) else []:
+        _check_place(tile, roots, stage, file)
+    return Ar.JoinPackageRelativePath([outer, inner]) if inner else outer
 
 
 def glob_safe(path: str) -> str:

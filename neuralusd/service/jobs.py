@@ -31,7 +31,8 @@ class Job:
         arguments: as they were given. resolved: with files as paths of this machine. uploads: ids that it reads.
         confined: path of a stage to the folders that all it refers to must lie in. names: path of an upload to its
             name.
-        created, started, ended: seconds since 1970. preview: number of the latest intermediate picture.
+        created, started, ended: seconds since 1970. size: bytes of its folder, once it has ended.
+        preview: number of the latest intermediate picture.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Job:
     created: float = field(default_factory=time.time)
     started: float | None = None
     ended: float | None = None
+    size: int = 0
     state: str = QUEUED
     progress: dict[str, Any] = field(default_factory=lambda: {"step": 0, "steps": 0, "label": "waiting"})
     preview: int = 0
@@ -120,6 +122,7 @@ class Job:
         if state != DONE:
             self.error = {"code": code, "message": message}
         shutil.rmtree(self.folder / "work", ignore_errors=True)
+        self.size = sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
         self.save()
         self.tell("state", error=self.error, files=self.files)
 
@@ -156,7 +159,19 @@ class Job:
         """Writes its record. A disk that is full loses the record, not the job."""
         kept = {
             key: getattr(self, key)
-            for key in ("id", "owner", "verb", "arguments", "key", "uploads", "created", "started", "ended", "state")
+            for key in (
+                "id",
+                "owner",
+                "verb",
+                "arguments",
+                "key",
+                "uploads",
+                "created",
+                "started",
+                "ended",
+                "size",
+                "state",
+            )
         }
         kept |= {"error": self.error, "result": self.result, "files": self.files, "log": list(self.log)}
         with contextlib.suppress(OSError):
@@ -168,7 +183,7 @@ class Job:
         try:
             kept = json.loads((folder / "job.json").read_text(encoding="utf-8"))
             job = cls(kept["id"], kept["owner"], kept["verb"], kept["arguments"], folder)
-            for name in ("key", "uploads", "created", "started", "ended", "state", "error", "result", "files"):
+            for name in ("key", "uploads", "created", "started", "ended", "size", "state", "error", "result", "files"):
                 setattr(job, name, kept[name])
             job.log.extend(kept["log"])
         except (OSError, ValueError, KeyError, TypeError):

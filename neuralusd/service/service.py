@@ -63,7 +63,7 @@ class Service:
         make_private_folder(str(settings.folder))
         self.settings, self.own_token = settings, own_token
         self.jobs = Jobs(settings.folder / "jobs")
-        self.uploads = Uploads(settings.folder / "uploads", settings.largest_upload)
+        self.uploads = Uploads(settings.folder / "uploads", settings.largest_upload, settings.keep_bytes)
         self.queue = Queue(settings.queue, settings.queue_each)
         weights = {*registered_backends(), *settings.weights}
         self.places = Places(self.uploads, shared=settings.shared, root=settings.root, weights=weights)
@@ -111,6 +111,7 @@ class Service:
         return job
 
     async def upload(self, owner: str, name: str, size: int | None, body: AsyncIterator[bytes]) -> dict[str, Any]:
+        self.sweep()
         return await self.uploads.store(owner, name, size, body)
 
     def remove_upload(self, owner: str, identifier: str) -> None:
@@ -176,7 +177,7 @@ class Service:
         kept: list[tuple[float, int, Any]] = []
         for job in self.jobs.every():
             if job.over and job.ended is not None:
-                kept.append((job.ended, _size(job.folder), job))
+                kept.append((job.ended, job.size, job))
         for identifier, used, size in self.uploads.every():
             if identifier not in needed:
                 kept.append((used, size, identifier))
@@ -205,14 +206,3 @@ def _installation() -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.stat(os.path.join(parent, name)).st_size
-            except OSError:
-                continue
-    return total

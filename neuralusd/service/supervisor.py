@@ -109,10 +109,15 @@ class Supervisor:
     def __init__(self, queue: Queue, *, confined: bool, patience: float, memory: int | None):
         self.queue, self.confined, self.patience, self.memory = queue, confined, patience, memory
         self.running: Job | None = None
-        self.device: str | None = None
         self._process: Process | None = None
         self._reason = ""
         self._folder = tempfile.TemporaryDirectory(prefix="neuralusd-", ignore_cleanup_errors=True)
+
+    @property
+    def device(self) -> str | None:
+        """What the worker computes on; None until it has started."""
+        ready = self._process.ready if self._process is not None else None
+        return ready["device"] if ready else None
 
     async def run(self) -> None:
         """Works until it is cancelled; then ends the worker."""
@@ -161,14 +166,20 @@ class Supervisor:
 
     async def _do(self, job: Job) -> None:
         job.start()
+        # A worker that died while it had nothing to do may be known to be dead only now.
+        if not await self._attempt(job):
+            await self._attempt(job, last=True)
+
+    async def _attempt(self, job: Job, last: bool = False) -> bool:
+        """Whether the job has ended. It has not where the worker was dead before it took the job."""
         try:
             process = await self._worker()
         except OSError as error:
             job.end(FAILED, code="worker_died", message=f"The worker cannot be started: {error}.")
-            return
+            return True
         if job.cancelling:
             job.end(CANCELLED, code="cancelled", message="Cancelled.")
-            return
+            return True
         process.send(
             {
                 "do": "job",
@@ -182,23 +193,26 @@ class Supervisor:
         )
         watching = asyncio.create_task(self._watch(process)) if self.memory else None
         try:
-            await self._follow(job, process)
+            return await self._follow(job, process, last)
         finally:
             if watching is not None:
                 watching.cancel()
 
-    async def _follow(self, job: Job, process: Process) -> None:
-        """Passes on what the worker says of a job, until that has ended."""
+    async def _follow(self, job: Job, process: Process, last: bool) -> bool:
+        """Passes on what the worker says of a job, until that has ended; see `_attempt`."""
+        taken = False
         while not job.over:
             message = await process.messages.get()
             if message is None:
+                await process.stop()
+                if not (taken or last or job.cancelling) and process.ready is not None:
+                    return False
                 self._died(job, process)
-                return
+                return True
             event = message["event"]
-            if event == "ready":
-                self.device = message["device"]
             if message.get("id") != job.id:  # of a job before this one, or of none
                 continue
+            taken = True
             if event == "progress":
                 job.step(message["step"], message["steps"], message["label"])
             elif event == "preview":
@@ -211,6 +225,7 @@ class Supervisor:
                 job.end(FAILED, code=message["code"], message=message["message"])
             elif event == "cancelled":
                 job.end(CANCELLED, code="cancelled", message="Cancelled while it ran.")
+        return True
 
     def _died(self, job: Job, process: Process) -> None:
         if job.cancelling:

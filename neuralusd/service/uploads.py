@@ -27,11 +27,12 @@ class Uploads:
     """Uploads by id. Only whole and checked ones are there.
 
     Args:
-        folder: holds a folder for each. largest: bytes of one.
+        folder: holds a folder for each. largest: bytes of one. quota: bytes of all.
     """
 
-    def __init__(self, folder: Path, largest: int):
-        self.folder, self.largest = folder, largest
+    def __init__(self, folder: Path, largest: int, quota: int):
+        self.folder, self.largest, self.quota = folder, largest, quota
+        self._coming = 0
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._known: dict[str, dict[str, Any]] = {}
         for each in list(folder.iterdir()):
@@ -45,21 +46,20 @@ class Uploads:
         name = safe_name(name)
         if (declared or 0) > self.largest:
             raise too_large(self.largest)
-        if shutil.disk_usage(self.folder).free < SPARE + (declared or 0):
-            raise Refused(
-                "The service's disk is full. Whoever runs it can lower --keep or --keep-size.", "disk_full", 507
-            )
+        self._make_room(declared or 0)
         identifier = secrets.token_urlsafe(18)
         folder = self.folder / identifier
         os.mkdir(folder, 0o700)
+        size = 0
         try:
-            size = 0
             path = folder / name
             with open(path, "xb") as file:
                 async for block in _in_time(body):
                     size += len(block)
                     if size > self.largest:
                         raise too_large(self.largest)
+                    self._coming += len(block)
+                    self._make_room(0)
                     await asyncio.to_thread(file.write, block)
             if declared is not None and size != declared:
                 raise Refused("The upload is not whole. Send it again.", "bad_upload")
@@ -71,8 +71,20 @@ class Uploads:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        finally:
+            self._coming -= size
         self._known[identifier] = known
         return {"id": PREFIX + identifier, "bytes": size}
+
+    def _make_room(self, more: int) -> None:
+        """Raises Refused where no further bytes can be taken."""
+        held = sum(known["bytes"] for known in self._known.values()) + self._coming
+        if held + more > self.quota or shutil.disk_usage(self.folder).free < SPARE + more:
+            raise Refused(
+                "The service has no room for further uploads. Delete those that you need no more, or try again later.",
+                "no_room",
+                507,
+            )
 
     def path(self, name: str, owner: str) -> Path:
         """The file of a user's "upload:..."; raises Refused where it is not the user's."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pxr import Sdf, UsdGeom, UsdUtils
+
 from .. import stage as stages
 from ..api import base_stage, edit, edit_over, encode, encode_photo, open_shot, render, render_passes
 from ..api.shots import BASE_KEY
@@ -18,7 +20,7 @@ from .confine import check_stage
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from pxr import Sdf, Usd
+    from pxr import Usd
 
 ENCODING = ("loading weights", "reading the stage", "casting rays", "encoding", "encoded")
 
@@ -95,12 +97,7 @@ def run_render(task: Task) -> dict[str, Any]:
     encoding = 0
     if given.get("encode"):
         encoding = len(ENCODING) - 1
-        if hold and before is None:
-            before = base_stage(stage)
-        stage = _over(task, stage)
-        result["encoded"] = _encode_missing(task, stage, times[0])
-        if result["encoded"]:
-            _save_tokens(task, stage)
+        stage, before, result["encoded"] = _with_tokens(task, stage, before, times[0])
     pipeline = load_backend(given.get("backend") or stages.render_settings(stage).get("backend") or DEFAULT_BACKEND)
     size = pipeline.config.sample_size
     for index, time in enumerate(times):
@@ -206,17 +203,15 @@ RUN: dict[str, Callable[[Task], dict[str, Any]]] = {
 
 def _extent(stage: Usd.Stage) -> list[list[float]]:
     """The least and the greatest x, y, z of a stage, in metres."""
-    from pxr import UsdGeom
-
     cache = UsdGeom.BBoxCache(0, ["default", "render"])
     box = cache.ComputeWorldBound(stage.GetPseudoRoot()).ComputeAlignedRange()
     scale = UsdGeom.GetStageMetersPerUnit(stage)
     return [[scale * value for value in corner] for corner in (box.GetMin(), box.GetMax())]
 
 
-def _over(task: Task, stage: Usd.Stage) -> Usd.Stage:
+def _over(task: Task, stage: Usd.Stage, name: str = "tokens.usdc") -> Usd.Stage:
     """A layer in the job's folder over a stage, as a stage that is written to."""
-    over = stages.sidecar(stage, task.work / "tokens.usdc")
+    over = stages.sidecar(stage, task.work / name)
     base, layer = stage.GetRootLayer(), over.GetRootLayer()
     if BASE_KEY in base.customLayerData:  # copied with the rest, but it is relative to the layer it was copied from
         path = base.ComputeAbsolutePath(base.customLayerData[BASE_KEY])
@@ -224,8 +219,44 @@ def _over(task: Task, stage: Usd.Stage) -> Usd.Stage:
     return over
 
 
-def _encode_missing(task: Task, stage: Usd.Stage, time: float | None) -> list[str]:
-    """Encodes the assets that have no tokens which the backend reads; returns their paths."""
+def _with_tokens(
+    task: Task, stage: Usd.Stage, before: Usd.Stage | None, time: float | None
+) -> tuple[Usd.Stage, Usd.Stage | None, list[str]]:
+    """The stage, and the one before it if any, as stages whose assets all have tokens; and what was encoded.
+
+    What an edit changed shows the tokens of what it was: the stage that the first edit was made over is encoded, and
+    every later one takes its tokens and has only what is new in it encoded.
+    """
+    chain = [stage]
+    earlier = before or base_stage(stage)
+    while earlier is not None:
+        chain.append(earlier)
+        earlier = base_stage(earlier)
+    encoded: list[str] = []
+    below: Usd.Stage | None = None
+    for number, each in reversed(list(enumerate(chain))):
+        over = _over(task, each, f"tokens{number}.usdc")
+        layer = over.GetRootLayer()
+        if below is not None:
+            UsdUtils.StitchLayers(layer, _alone(below.GetRootLayer()))
+            if BASE_KEY in layer.customLayerData:
+                layer.customLayerData = {**layer.customLayerData, BASE_KEY: below.GetRootLayer().identifier}
+        encoded += [path for path in _encode_missing(task, over, time, picture=number == 0) if path not in encoded]
+        if number:
+            stages.save(over)
+        # The one before the last stays open, as the image that the last keeps to.
+        earlier, below = below, over
+    if encoded:
+        _save_tokens(task, over)
+    return over, earlier, sorted(encoded)
+
+
+def _encode_missing(task: Task, stage: Usd.Stage, time: float | None, picture: bool) -> list[str]:
+    """Encodes the assets that have no tokens which the backend reads; returns their paths.
+
+    Args:
+        picture: whether the picture that was given shows this stage.
+    """
     given = task.arguments
     backend = given.get("backend") or stages.render_settings(stage).get("backend") or DEFAULT_BACKEND
     task.step(0, len(ENCODING) - 1, ENCODING[0])
@@ -246,30 +277,33 @@ def _encode_missing(task: Task, stage: Usd.Stage, time: float | None) -> list[st
     ]
     if not missing:
         return []
+    image = given.get("encode_image") if picture else None
     done = encode(
         stage,
         given.get("camera"),
         time,
         assets=missing,
         backend=backend,
-        image=given.get("encode_image"),
-        source=_source(task, given.get("encode_image")),
+        image=image,
+        source=_source(task, image),
         progress=lambda step, steps: task.step(step, steps, ENCODING[step]),
     )
     return done.encoded
 
 
-def _save_tokens(task: Task, stage: Usd.Stage) -> None:
-    """The layer with what was encoded, without the stage below it, for who has that stage."""
-    from pxr import Sdf
-
-    layer = stage.GetRootLayer()
+def _alone(layer: Sdf.Layer) -> Sdf.Layer:
+    """A copy of a layer of tokens without the stage below it and what it says of itself."""
     alone = Sdf.Layer.CreateAnonymous(".usdc")
     alone.TransferContent(layer)
     alone.subLayerPaths.clear()
     alone.customLayerData = {k: v for k, v in alone.customLayerData.items() if k != BASE_KEY}
+    return alone
+
+
+def _save_tokens(task: Task, stage: Usd.Stage) -> None:
+    """The layer with what was encoded, for who has the stage below it."""
     partial = task.work / "alone.usdc"
-    alone.Export(str(partial))
+    _alone(stage.GetRootLayer()).Export(str(partial))
     os.replace(partial, task.files / "tokens.usdc")
 
 
@@ -299,8 +333,6 @@ def _source(task: Task, image: str | None) -> str | None:
 
 def _rename_files(task: Task, layer: Sdf.Layer) -> None:
     """Names files in a layer as who asked for it knows them: uploads by the names they had, others in full."""
-    from pxr import UsdUtils
-
     here = Path(layer.realPath or layer.identifier).parent
 
     def name(path: str) -> str:

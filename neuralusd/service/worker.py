@@ -36,6 +36,7 @@ class Worker:
         self.lock = threading.Lock()
         self.jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.cancelled: set[str] = set()
+        self.doing = ""
         self.broken = False
 
     def say(self, event: str, **more: Any) -> None:
@@ -74,7 +75,7 @@ class Worker:
         from ..api import Cancelled
         from ..stage.open import quiet
 
-        identifier = asked["id"]
+        identifier = self.doing = asked["id"]
         try:
             with quiet(), warnings.catch_warnings():
                 warnings.simplefilter("always")
@@ -124,7 +125,7 @@ class Worker:
     def note(self, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         """A warning of ours is a line of the job's log; others' are nobody's."""
         if category.__module__.partition(".")[0] == "neuralusd":
-            self.say("log", line=" ".join(str(message).split()))
+            self.say("log", id=self.doing, line=" ".join(str(message).split()))
 
     def explain(self, error: BaseException) -> dict[str, str]:
         """Code and message of what went wrong; a bug's traceback goes to stderr."""

@@ -1,0 +1,348 @@
+"""The user's own service: jobs from the asking to the result, and what happens when something dies."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import PIL.Image
+import pytest
+from pxr import Sdf, Usd
+from services import SLOW, alive, own_state, service, wait_for
+from shots import add_box, photograph, two_boxes
+from stages import new_stage
+
+from neuralusd import stage as stages
+from neuralusd.images import read_provenance
+from neuralusd.schema import NeuralAssetAPI
+from neuralusd.service.client import JobCancelled, JobFailed, ServiceError, connect
+
+ASSETS = ["/World/Background", "/World/Bottle", "/World/Cup"]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    """A service of one's own that all tests of this file share, but for those that end it."""
+    with service(tmp_path_factory.mktemp("own") / "state", "--cancel-after", "2", "--queue-each", "4") as process:
+        yield process
+
+
+@pytest.fixture
+def client(running):
+    return running.client()
+
+
+@pytest.fixture
+def shot(tmp_path):
+    return two_boxes(tmp_path / "shot.usda")
+
+
+def started(job):
+    """Waits until a job has begun its work in earnest."""
+    wait_for(lambda: job.state()["progress"]["step"] > 0)
+    return job
+
+
+class TestVerbs:
+    def test_encode_gives_a_layer_that_a_program_puts_over_the_stage_it_has(self, client, shot, tmp_path):
+        before = sorted(os.listdir(tmp_path))
+        job = client.submit("encode", stage=str(shot))
+        result = job.wait()
+        assert (result["encoded"], result["camera"]) == (ASSETS, "/World/Cam")
+        assert sorted(os.listdir(tmp_path)) == before
+        layer = Sdf.Layer.FindOrOpen(job.download("tokens.usdc", tmp_path / "tokens.usdc"))
+        assert not layer.subLayerPaths
+        root = Sdf.Layer.CreateAnonymous(".usda")
+        root.subLayerPaths = [layer.identifier, str(shot)]
+        scene = stages.read(Usd.Stage.Open(root))
+        assert {asset.path: sorted(asset.tokens) for asset in scene.assets} == dict.fromkeys(
+            ASSETS, ["appearance", "geometry"]
+        )
+
+    def test_render_encodes_what_has_no_tokens_and_gives_pictures_depth_and_ids(self, client, shot, tmp_path):
+        job = client.submit("render", stage=str(shot), encode=True, passes=True, seed=7)
+        result = job.wait()
+        assert result["encoded"] == ASSETS
+        [made] = result["images"]
+        assert (made["seed"], made["camera"], made["stage"]) == (7, "/World/Cam", str(shot))
+        picture = job.download("image.png", tmp_path / "out.png")
+        assert read_provenance(picture)["stage"] == str(shot)
+        pixels = np.asarray(PIL.Image.open(picture)).astype(int)
+        passes = made["passes"]
+        size = passes["height"], passes["width"]
+        assert pixels.shape[:2] == size
+        depth = np.fromfile(job.download(passes["depth"], tmp_path / "depth"), "<f4").reshape(size)
+        ids = np.fromfile(job.download(passes["ids"], tmp_path / "ids"), "<i4").reshape(size)
+        cup, bottle = (ids == passes["names"].index(path) for path in ("/World/Cup", "/World/Bottle"))
+        # The camera stands 8 m away; the front of the boxes, of 1 m, is half a metre nearer.
+        assert 6.5 < depth[cup].min() < 7.6 and np.isinf(depth[ids == -1]).all()
+        # The red cup is left, the blue bottle right, in the passes as in the picture.
+        assert np.nonzero(cup)[1].max() < np.nonzero(bottle)[1].min()
+        assert pixels[cup].mean(0).argmax() == 0 and pixels[bottle].mean(0).argmax() == 2
+
+    def test_only_what_has_no_tokens_is_encoded_again(self, client, shot, tmp_path):
+        job = client.submit("encode", stage=str(shot))
+        job.wait()
+        job.download("tokens.usdc", tmp_path / "tokens.usdc")
+        stage = new_stage(path=str(tmp_path / "whole.usda"))
+        stage.GetRootLayer().subLayerPaths = ["./tokens.usdc", "./shot.usda"]
+        stage.SetMetadata("upAxis", "Y")
+        NeuralAssetAPI.Apply(add_box(stage, "/World/New", (0, 1, 0)).GetPrim())
+        stage.Save()
+        result = client.submit("render", stage=str(tmp_path / "whole.usda"), encode=True).wait()
+        assert result["encoded"] == ["/World/New"]
+
+    def test_several_frames_are_several_files(self, client, shot):
+        job = client.submit("render", stage=str(shot), encode=True, times=[1, 2.5])
+        result = job.wait()
+        assert [(image["file"], image["time"]) for image in result["images"]] == [
+            ("image.0001.png", 1.0),
+            ("image.0002.png", 2.5),
+        ]
+        assert job.state()["files"] == ["image.0001.png", "image.0002.png", "tokens.usdc"]
+
+    def test_an_edit_is_a_layer_over_the_stage_and_renders_as_one(self, client, shot, tmp_path):
+        job = client.submit("edit", stage=str(shot), move={"/World/Cup": [0, 0.5, 0]}, presence={"/World/Bottle": 0})
+        assert job.wait()["base"] == str(shot)
+        edited = job.download("edit.usda", tmp_path / "elsewhere.usda")
+        scene = stages.read(Usd.Stage.Open(edited))
+        assert scene.asset("/World/Cup").local_to_world[3, 1] == pytest.approx(0.5)
+        assert scene.asset("/World/Bottle").presence == 0
+
+    def test_an_edit_of_an_edit_without_tokens_keeps_to_the_picture_of_the_stage_before(self, client, shot, tmp_path):
+        stage = str(shot)
+        for number in (1, 2):
+            job = client.submit("edit", stage=stage, move={"/World/Cup": [0, 0.2, 0]})
+            job.wait()
+            stage = job.download("edit.usda", tmp_path / f"edit{number}.usda")
+        pictures = []
+        for each in (str(shot), stage):
+            job = client.submit("render", stage=each, encode=True, passes=True)
+            result = job.wait()
+            assert result["encoded"] == ASSETS
+            pictures.append(np.asarray(PIL.Image.open(job.download("image.png", tmp_path / "out.png"))).astype(int))
+        assert result["images"][0]["held"] is True
+        difference = np.abs(pictures[1] - pictures[0]).max(2)
+        # The cup is left, the bottle right of the middle: that half is as it was.
+        assert difference[:, : len(difference) // 2].max() > 50 and difference[:, len(difference) // 2 :].max() == 0
+
+    def test_a_photograph_becomes_a_stage(self, client, tmp_path):
+        photo, masks, depth = photograph(tmp_path)
+        files = {"image": str(photo), "masks": str(masks), "depth_map": str(depth)}
+        job = client.submit("encode_photo", **files, prompts="cup, box")
+        result = job.wait()
+        stage = Usd.Stage.Open(job.download("scene.usdc", tmp_path / "scene.usdc"))
+        assert len(result["assets"]) == 3 and all(stage.GetPrimAtPath(path) for path in result["assets"])
+        assert any("field of view" in line for line in job.state()["log"])
+
+    @pytest.mark.parametrize(
+        ("verb", "arguments", "says"),
+        [
+            ("render", {"stage": "/nowhere/shot.usda"}, "/nowhere/shot.usda does not exist"),
+            ("render", {"camera": "/World/Nope"}, "/World/Nope"),
+            ("render", {}, "has no tokens on any prim"),
+            ("render", {"encode": True, "backend": "nope"}, "'nope' is no backend"),
+            ("edit", {"move": {"/World/Nope": [1, 0, 0]}}, "/World/Nope"),
+            ("encode", {"assets": ["/World/Nope"]}, "/World/Nope"),
+        ],
+    )
+    def test_what_is_wrong_with_a_stage_is_said_as_everywhere(self, client, shot, verb, arguments, says):
+        with pytest.raises(JobFailed, match=says) as failure:
+            client.submit(verb, **{"stage": str(shot), **arguments}).wait()
+        assert failure.value.code not in ("bug", "worker_died", "error")
+        assert "Traceback" not in str(failure.value)
+
+    @pytest.mark.parametrize(
+        ("verb", "arguments", "says"),
+        [
+            ("render", {}, "stage is missing"),
+            ("render", {"stage": "a.usda", "sead": 7}, "there is no argument sead. It takes: .*seed"),
+            ("render", {"stage": "a.usda", "steps": 0}, "steps: .*greater than or equal to 1"),
+            ("render", {"stage": "a.usda", "guidance": "much"}, "guidance: .*number"),
+            ("render", {"stage": "a.usda", "time": 1, "times": [1]}, "not both"),
+            ("edit", {"stage": "a.usda"}, "name an edit"),
+            ("edit", {"stage": "a.usda", "move": {"/World/Cup": [1, 2]}}, "move"),
+            ("depict", {"stage": "a.usda"}, "depict is not built yet. This service has: .*render"),
+            ("paint", {}, "There is no verb 'paint'"),
+        ],
+    )
+    def test_wrong_arguments_are_refused_before_there_is_a_job(self, client, verb, arguments, says):
+        with pytest.raises(ServiceError, match=says):
+            client.submit(verb, **arguments)
+
+
+class TestProgress:
+    def test_steps_come_in_order_with_labels_and_intermediate_pictures(self, client, shot):
+        job = client.submit("render", stage=str(shot), encode=True, steps=60)
+        events = list(job.events())
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+        assert [event["state"] for event in events if event["event"] == "state"] == ["queued", "running", "done"]
+        steps = [event["progress"] for event in events if event["event"] == "progress"]
+        assert [step["step"] for step in steps] == sorted(step["step"] for step in steps)
+        assert steps[-1] == {"step": 64, "steps": 64, "label": "rendering"}
+        assert "encoded" in [step["label"] for step in steps]
+        assert events[-1]["preview"] >= 1 and events[-1]["files"] == ["image.png", "tokens.usdc"]
+        picture = job.preview()
+        assert picture.startswith(b"\x89PNG")
+
+    def test_events_go_on_where_they_were_left(self, client, shot):
+        job = client.submit("render", stage=str(shot), encode=True)
+        job.wait()
+        every = list(job.events())
+        status, _, rest = request(client, f"/v1/jobs/{job.id}/events?after={every[2]['seq']}")
+        assert status == 200
+        assert [json.loads(line)["seq"] for line in rest.splitlines()] == [event["seq"] for event in every[3:]]
+
+
+def request(client, path):
+    with client._open("GET", path) as response:
+        return response.status, response.headers, response.read()
+
+
+class TestCancel:
+    def test_a_running_job_stops_at_its_next_step_and_the_worker_stays(self, running, client, shot):
+        worker = running.worker()
+        seen = []
+        job = client.submit("render", stage=str(shot), encode=True, **SLOW)
+        with pytest.raises(JobCancelled):
+            job.wait(seen.append, cancelled=lambda: any(event["progress"]["step"] > 6 for event in seen))
+        assert job.state()["state"] == "cancelled" and job.state()["files"] == []
+        assert running.worker() == worker
+        client.submit("render", stage=str(shot), encode=True).wait()
+
+    def test_a_waiting_job_is_cancelled_at_once_and_the_queue_has_limits(self, client, shot):
+        first = started(client.submit("render", stage=str(shot), encode=True, **SLOW))
+        waiting = [client.submit("render", stage=str(shot), encode=True) for _ in range(4)]
+        assert [job.state()["position"] for job in waiting] == [0, 1, 2, 3]
+        with pytest.raises(ServiceError, match="4 of your jobs are waiting") as refused:
+            client.submit("render", stage=str(shot))
+        assert refused.value.code == "busy" and refused.value.retry_after > 0
+        waiting[1].cancel()
+        assert waiting[1].state()["state"] == "cancelled"
+        assert waiting[3].state()["position"] == 2
+        with pytest.raises(JobCancelled, match="before it began"):
+            waiting[1].wait()
+        first.cancel()
+        assert [waiting[index].wait()["images"][0]["verb"] for index in (0, 2, 3)] == ["render"] * 3
+
+    def test_a_worker_that_does_not_answer_is_replaced(self, running, client, shot):
+        job = started(client.submit("render", stage=str(shot), encode=True, **SLOW))
+        worker = running.worker()
+        os.kill(worker, signal.SIGSTOP)
+        job.cancel()
+        with pytest.raises(JobCancelled, match="did not stop within 2 seconds"):
+            job.wait()
+        assert client.submit("render", stage=str(shot), encode=True).wait()
+        assert running.worker() != worker and not alive(worker)
+
+
+class TestDeath:
+    def test_a_worker_that_is_killed_fails_its_job_and_nothing_else(self, running, client, shot):
+        done = client.submit("render", stage=str(shot), encode=True)
+        done.wait()
+        struck = started(client.submit("render", stage=str(shot), encode=True, **SLOW))
+        after = client.submit("render", stage=str(shot), encode=True)
+        os.kill(running.worker(), signal.SIGKILL)
+        with pytest.raises(JobFailed, match="killed by signal 9.*memory") as failure:
+            struck.wait()
+        assert failure.value.code == "worker_died"
+        assert after.wait()["images"]
+        assert done.state()["state"] == "done"
+
+    def test_a_worker_that_dies_with_nothing_to_do_costs_nobody_a_job(self, running, client, shot):
+        client.submit("render", stage=str(shot), encode=True).wait()
+        os.kill(running.worker(), signal.SIGKILL)
+        assert client.submit("render", stage=str(shot), encode=True).wait()["images"]
+
+    def test_a_worker_that_takes_too_much_memory_is_ended_with_that_reason(self, tmp_path, shot):
+        with service(tmp_path / "state", "--worker-memory", "0.1") as process:
+            with pytest.raises(JobFailed, match="GB of memory, more than the 0.1 GB that it may"):
+                process.client().submit("render", stage=str(shot), encode=True, **SLOW).wait()
+
+    @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+    def test_a_service_that_is_stopped_ends_its_worker_and_says_so_of_its_jobs(self, tmp_path, shot, how):
+        state = tmp_path / "state"
+        with service(state) as process:
+            client, worker = process.client(), process.worker()
+            job = started(client.submit("render", stage=str(shot), encode=True, **SLOW))
+            waiting = client.submit("render", stage=str(shot))
+            assert process.end(how).strip().endswith(f"stopped: of {how.name}")
+            assert process.process.returncode == 0
+        assert not alive(worker) and not (state / "service.json").exists()
+        with service(state) as process:
+            again = process.client()
+            states = {found["id"]: found for found in again.jobs()}
+            assert {found["state"] for found in states.values()} == {"failed"}
+            assert "stopped while this job ran" in states[job.id]["error"]["message"]
+            assert "stopped before this job began" in states[waiting.id]["error"]["message"]
+
+    def test_a_service_that_is_killed_takes_its_worker_along_and_knows_its_jobs_afterwards(self, tmp_path, shot):
+        state = tmp_path / "state"
+        with service(state) as process:
+            client, worker = process.client(), process.worker()
+            done = client.submit("render", stage=str(shot), encode=True)
+            result = done.wait()
+            struck = started(client.submit("render", stage=str(shot), encode=True, **SLOW))
+            process.end(signal.SIGKILL)
+            wait_for(lambda: not alive(worker))
+        with service(state) as process:
+            again = process.client()
+            assert [job["id"] for job in again.jobs()] == [struck.id, done.id]
+            with pytest.raises(JobFailed, match="ended while this job ran. Submit it again"):
+                again.job(struck.id).wait()
+            assert again.job(done.id).wait() == result
+            assert again.job(done.id).download("image.png", tmp_path / "late.png")
+
+    def test_what_is_old_or_too_much_is_deleted(self, tmp_path, shot):
+        # 0.0005 hours are not quite two seconds.
+        with service(tmp_path / "state", "--keep", "0.0005") as process:
+            client = process.client()
+            job = client.submit("edit", stage=str(shot), move={"/World/Cup": [1, 0, 0]})
+            job.wait()
+            sent = client.upload(shot)
+            wait_for(lambda: not client.jobs())
+            with pytest.raises(ServiceError, match="no such job"):
+                job.state()
+            with pytest.raises(ServiceError, match="no such upload"):
+                client.submit("encode", stage=sent)
+            assert not [name for kind in ("jobs", "uploads") for name in os.listdir(tmp_path / "state" / kind)]
+
+    def test_a_service_that_nobody_uses_stops_by_itself(self, tmp_path):
+        with service(tmp_path / "state", "--idle-exit", "0.01") as process:
+            process.process.wait(20)
+            assert "nobody asked for anything" in process.process.stdout.read()
+        assert not (tmp_path / "state" / "service.json").exists()
+
+
+def test_an_ended_job_can_be_removed_and_a_running_one_cannot(client, shot):
+    job = started(client.submit("render", stage=str(shot), encode=True, **SLOW))
+    with pytest.raises(ServiceError, match="has not ended"):
+        job.remove()
+    job.cancel()
+    wait_for(lambda: job.state()["state"] == "cancelled")
+    job.remove()
+    assert job.id not in [found["id"] for found in client.jobs()]
+
+
+def test_the_command_stops_it_and_a_second_one_is_refused(tmp_path):
+    from neuralusd.cli import main
+
+    state = tmp_path / "state"
+    with service(state) as process, own_state(state):
+        assert main(["serve"]) == 1
+        assert main(["serve", "--stop"]) == 0
+        process.process.wait(20)
+        assert main(["serve", "--stop"]) == 0
+        with pytest.raises(ServiceError, match="No neuralusd service of yours runs here"):
+            connect(start=False)
+
+
+def test_changed_files_of_the_same_name_are_read_anew(client, tmp_path):
+    shot = two_boxes(tmp_path / "shot.usda")
+    first = client.submit("encode", stage=str(shot)).wait()
+    stage = Usd.Stage.Open(str(shot))
+    stage.RemovePrim("/World/Bottle")
+    stage.Save()
+    del stage
+    second = client.submit("encode", stage=str(shot)).wait()
+    assert "/World/Bottle" in first["encoded"] and "/World/Bottle" not in second["encoded"]
