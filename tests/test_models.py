@@ -12,7 +12,7 @@ from neuralusd.models.asset_tokenizer import AssetTokenizer, Keep
 from neuralusd.models.box_landing import BOX_FACTS, land_boxes
 from neuralusd.models.crops import crop_assets, encode_crops, mask_boxes, token_points, whole_images
 from neuralusd.models.encoders import DinoCropEncoder, PatchCropEncoder
-from neuralusd.models.landing import TokenLanding, nearest_in_front, shared_among_cells, surface_points
+from neuralusd.models.landing import TokenLanding, in_gaps, nearest_in_front, shared_among_cells, surface_points
 from neuralusd.models.tensors import TokenTensors, scene_tensors, slots, token_tensors
 from tests.tiny_world import boxes_stage, frame
 
@@ -242,6 +242,27 @@ def test_a_point_is_shared_by_the_cells_around_it(h, w):
     assert shares.tolist() == pytest.approx([1.0] * len(cells))
     centre = torch.stack([cells // 8, cells % 8], -1).float() + 0.5
     assert (centre - torch.tensor([h, w]) * 8).abs().amax() <= 1
+
+
+def test_what_is_behind_does_not_show_through_a_surface_that_came_near():
+    """Points of a near surface two cells apart: the surface behind is seen beside it, not between its points."""
+    side, near, far = 16, 1.0, 2.0
+    middle = (torch.arange(side) + 0.5) / side
+    every = torch.stack(torch.meshgrid(middle, middle, indexing="ij"), -1).view(-1, 2)
+    sparse = every.view(side, side, 2)[4:12:2, 4:12:2].reshape(-1, 2)
+    hw = torch.cat([every, sparse])
+    depth = torch.cat([torch.full((len(every),), far), torch.full((len(sparse),), near)])
+    places, image = torch.cat([hw, depth[:, None]], -1), torch.zeros(len(hw), dtype=torch.int64)
+    fine = nearest_in_front(places, image, 1, side)
+    coarse = nearest_in_front(places, image, 1, side // 2).view(1, side // 2, 1, side // 2, 1)
+    coarse = coarse.expand(-1, -1, 2, -1, 2).reshape(1, -1)
+    gaps = in_gaps(fine, coarse, depth).view(side, side)
+    assert gaps[4:11, 4:11].sum() == 7 * 7 - 16  # all between the points, which stay
+    assert not gaps[:4].any() and not gaps[:, :4].any() and not gaps[12:].any() and not gaps[:, 12:].any()
+    # A lattice with gaps of three cells is one that can be looked through.
+    wide = torch.full((1, side * side), len(every))
+    wide = torch.where(torch.arange(side * side) % side % 4 == 0, wide, torch.arange(side * side))
+    assert not in_gaps(wide, wide, depth).any()
 
 
 def test_surfaces_behind_take_no_share():

@@ -29,6 +29,8 @@ FACTS = 4
 _COVERED = 0.25
 # Points this much farther than the nearest, as a part of its depth, still belong to the surface that a cell sees.
 _THICKNESS = 0.02
+# A surface that is nearer by more than this part of the depth hides what is seen through its gaps.
+_GAP = 0.05
 # A cell that points touch less than this takes the nearest one as it is.
 _TOUCHED = 0.05
 # A card of unknown depth is before everything, the background's card behind everything (metres).
@@ -113,6 +115,26 @@ def nearest_in_front(places: torch.Tensor, image: torch.Tensor, images: int, res
     seen = torch.full((images * area,), len(places), device=places.device)
     seen = seen.scatter_reduce(0, cell[first], landing[first], "amin")
     return torch.where(seen == len(places), -1, seen).view(images, area)
+
+
+def in_gaps(fine: torch.Tensor, coarse: torch.Tensor, depth: torch.Tensor) -> torch.Tensor:
+    """Which cells see between the points of a nearer surface that came so near that its points stand apart.
+
+    These cells lie in gaps of one or two cells (a morphological closing of the depths finds them), and the coarser grid
+    knows a nearer point.
+
+    Args:
+        fine, coarse: (images, resolution * resolution), the point that each cell sees on the grid and on the coarser
+            one, -1 for none. depth: (P,) of the points.
+
+    Returns:
+        (images, resolution * resolution) bool.
+    """
+    side = round(fine.shape[1] ** 0.5)
+    seen, nearer = (torch.where(grid >= 0, depth[grid.clamp_min(0)], _BEHIND) for grid in (fine, coarse))
+    opened = -F.max_pool2d(-seen.view(-1, 1, side, side), 3, 1, 1)
+    closed = F.max_pool2d(opened, 3, 1, 1).view_as(seen)
+    return (fine >= 0) & (torch.maximum(closed, nearer) < (1 - _GAP) * seen)
 
 
 def shared_among_cells(
@@ -261,6 +283,7 @@ class TokenLanding(nn.Module):
             fine = nearest_in_front(places, of_image, images, side)
             coarse = nearest_in_front(places, of_image, images, side // 2).view(images, side // 2, 1, side // 2, 1)
             coarse = coarse.expand(-1, -1, 2, -1, 2).reshape(images, -1)
+            fine = torch.where(in_gaps(fine, coarse, places[:, 2]), -1, fine)
             filled = (fine < 0) & (coarse >= 0)
             winner = torch.where(filled, coarse, fine)
             how = filled.to(places.dtype)
