@@ -43,7 +43,7 @@ def check_stage(path: str, allowed: Sequence[str]) -> None:
         seen.add(name)
         with quiet():
             layer = None
-            if name.lower().endswith(".mtlx"):
+            if Ar.GetResolver().GetExtension(name).lower() == "mtlx":
                 found: Iterator[str] = _document_files(name)
             elif name == path or Sdf.FileFormat.FindByExtension(name):
                 layer = open_layer(name)
@@ -61,13 +61,13 @@ def _locate(layer: Sdf.Layer | None, name: str, file: str, roots: Sequence[str],
     file = file.split(":SDF_FORMAT_ARGS:")[0]
     if not file:
         return None
-    if file.startswith("`") or SCHEME.match(file):
+    if file.startswith("`") or SCHEME.match(file) or ".." in re.split(r"[\\/\[\]]", file.partition("[")[2]):
         raise _outside(file, stage)
     # Where USD would look for it, which of a layer in a package is that package.
     target = file if layer is None else layer.ComputeAbsolutePath(file)
     if Ar.IsPackageRelativePath(target):
         outer, inner = Ar.SplitPackageRelativePathOuter(target)
-        if ".." in inner.replace("\\", "/").split("/"):
+        if ".." in re.split(r"[\\/\[\]]", inner):
             raise _outside(file, stage)
     else:
         outer, inner = target, ""
@@ -106,6 +106,7 @@ def _files(layer: Sdf.Layer) -> Iterator[str]:
     layer.Traverse(Sdf.Path.absoluteRootPath, paths.append)
     for path in paths:
         spec = layer.GetObjectAtPath(path)
+        spec = spec.primSpec if isinstance(spec, Sdf.VariantSpec) else spec
         if isinstance(spec, Sdf.AttributeSpec):
             if NOTES.match(spec.name):
                 continue
@@ -141,8 +142,9 @@ def _assets(value: Any, clips: bool = False) -> Iterator[str]:
 def _document_files(path: str) -> Iterator[str]:
     """The files that a MaterialX document names."""
     try:
-        root = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError):  # who needs it will say so
+        with Ar.GetResolver().OpenAsset(Ar.ResolvedPath(path)) as opened:
+            root = ElementTree.fromstring(bytes(opened.GetBuffer()))
+    except (AttributeError, TypeError, ElementTree.ParseError):  # who needs it will say so
         return
     prefixes = [""]
     for element in root.iter():

@@ -56,17 +56,21 @@ class Gate:
         if scope["type"] != "http":  # no WebSockets here
             return
         begun = False
+        body = _Body(scope, receive, lambda: self._limit(scope), lambda: self._too_large(scope))
 
         async def sending(message: dict[str, Any]) -> None:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                message = {**message, "headers": [*message.get("headers", []), *_HEADERS]}
+                headers = [*message.get("headers", []), *_HEADERS]
+                if not body.whole:  # the rest of it is not waited for
+                    headers.append((b"connection", b"close"))
+                message = {**message, "headers": headers}
             await send(message)
 
         try:
             scope["user_name"] = self._check(scope)
-            await self.app(scope, self._limited(scope, receive), sending)
+            await self.app(scope, body.receive, sending)
         except Refused as refused:
             if begun:
                 raise
@@ -135,19 +139,28 @@ class Gate:
             return too_large(self.largest_upload)
         return Refused(f"The request is larger than {LARGEST_BODY // 1_000_000} MB.", "too_large", 413)
 
-    def _limited(self, scope: dict[str, Any], receive: Any) -> Any:
-        """`receive` that counts, for bodies that do not say how long they are."""
-        came = 0
 
-        async def counting() -> dict[str, Any]:
-            nonlocal came
-            message: dict[str, Any] = await receive()
-            came += len(message.get("body", b""))
-            if came > self._limit(scope):
-                raise self._too_large(scope)
-            return message
+class _Body:
+    """A request's body as it comes, counted, since it may not say how long it is.
 
-        return counting
+    Attributes:
+        whole: whether all of it has come.
+    """
+
+    def __init__(self, scope: dict[str, Any], receive: Any, limit: Callable[[], int], refusal: Callable[[], Refused]):
+        headers = dict(scope["headers"])
+        self.whole = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
+        self._receive, self._limit, self._refusal, self._came = receive, limit, refusal, 0
+
+    async def receive(self) -> dict[str, Any]:
+        """Raises Refused where it is too much."""
+        message: dict[str, Any] = await self._receive()
+        self._came += len(message.get("body", b""))
+        if self._came > self._limit():
+            raise self._refusal()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            self.whole = True
+        return message
 
 
 _HEADERS = [
@@ -161,8 +174,6 @@ _HEADERS = [
 async def _refuse(send: Any, refused: Refused) -> None:
     body = json.dumps({"error": {"code": refused.code, "message": refused.message}}).encode()
     headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **refused.headers}
-    if refused.status == 413:  # the rest of the body is not waited for
-        headers["Connection"] = "close"
     encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": refused.status, "headers": encoded})
     await send({"type": "http.response.body", "body": body})

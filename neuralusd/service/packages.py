@@ -72,12 +72,12 @@ def check_package(path: Path) -> None:
                 raise refuse("it is empty")
             if len(entries) > MOST_ENTRIES:
                 raise refuse(f"it has {len(entries)} entries, more than {MOST_ENTRIES}")
-            if sum(entry.file_size for entry in entries) > size:
-                raise refuse("its entries are larger than itself")
             if len({entry.filename for entry in entries}) < len(entries):
                 raise refuse("two entries have the same name")
             for entry in entries:
                 _check_entry(entry, raw, refuse)
+            if sum(entry.file_size for entry in entries) > size:  # several stand at the same place
+                raise refuse("its entries are larger than itself")
             if not entries[0].filename.lower().endswith((".usd", ".usda", ".usdc")):
                 raise refuse(f"its first entry, {entries[0].filename[:80]}, is not a layer")
             for entry in entries:
