@@ -9,7 +9,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3
 REQUIREMENTS := setup.py pyproject.toml constraints.txt neuralusd/_version.py
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint schema clean
+.PHONY: demo test lint schema extension clean
 
 demo: $(VENV)/.installed-core
 	$(BIN)/neuralusd demo --output out/demo
@@ -23,6 +23,9 @@ lint: $(VENV)/.installed-test
 
 schema: $(VENV)/.installed-test
 	$(BIN)/python usdschemas/generate.py
+
+extension: $(VENV)/.installed-core
+	$(BIN)/python blender_addon/build.py --output out
 
 clean:
 	rm -rf $(VENV) build out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

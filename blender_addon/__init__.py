@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Neural USD for Blender: renders, encodes and lifts by a compute service, so that no torch is in Blender."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.app.handlers import persistent
+
+from . import engine, operators, panels, preferences, settings, store, tasks
+from .problems import Problem
+
+_hook = None
+
+
+@persistent
+def _after_save(path: str, *_: object) -> None:
+    try:
+        store.follow_save(path)
+    except Problem as error:
+        print(f"Neural USD: {error}")
+
+
+@persistent
+def _after_load(*_: object) -> None:
+    store.follow_load()
+
+
+def register() -> None:
+    """Adds the extension to Blender."""
+    global _hook
+    settings.register()
+    preferences.register()
+    operators.register()
+    panels.register()
+    engine.register()
+    bpy.app.handlers.save_post.append(_after_save)
+    bpy.app.handlers.load_post.append(_after_load)
+    bpy.app.timers.register(tasks.pump, first_interval=0.1, persistent=True)
+    try:
+        from .usd import bundled
+
+        bundled.expose()
+        from .usd.hook import NEURALUSD_USDHook
+    except Problem as error:  # every operator that needs USD says so, too
+        print(f"Neural USD: {error}")
+        return
+    bpy.utils.register_class(NEURALUSD_USDHook)
+    _hook = NEURALUSD_USDHook
+
+
+def unregister() -> None:
+    """Takes it away again."""
+    global _hook
+    if _hook is not None:
+        bpy.utils.unregister_class(_hook)
+        _hook = None
+    if bpy.app.timers.is_registered(tasks.pump):
+        bpy.app.timers.unregister(tasks.pump)
+    bpy.app.handlers.load_post.remove(_after_load)
+    bpy.app.handlers.save_post.remove(_after_save)
+    engine.unregister()
+    panels.unregister()
+    operators.unregister()
+    preferences.unregister()
+    settings.unregister()

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The verbs and the set-up as operators."""
+
+from __future__ import annotations
+
+import bpy
+
+from .display import NEURALUSD_OT_standard_view
+from .encode import NEURALUSD_OT_encode
+from .lift import NEURALUSD_OT_lift
+from .render import NEURALUSD_OT_render
+from .setup import NEURALUSD_OT_check, NEURALUSD_OT_setup, NEURALUSD_OT_stop
+
+CLASSES = (
+    NEURALUSD_OT_encode,
+    NEURALUSD_OT_render,
+    NEURALUSD_OT_lift,
+    NEURALUSD_OT_check,
+    NEURALUSD_OT_setup,
+    NEURALUSD_OT_stop,
+    NEURALUSD_OT_standard_view,
+)
+
+
+def register() -> None:
+    """Adds the operators."""
+    for each in CLASSES:
+        bpy.utils.register_class(each)
+
+
+def unregister() -> None:
+    """Removes them."""
+    for each in reversed(CLASSES):
+        bpy.utils.unregister_class(each)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# ruff: noqa: F722, F821 - Blender reads properties from annotations that are no types
+"""image = Decode(Edit(stage)), into an image data-block."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import bpy
+from bpy.props import StringProperty
+
+from .. import pixels
+from ..problems import Problem
+from ..request import RenderScene
+from ..tasks import Task
+from .base import Asking
+
+IMAGE = "Neural Render"
+
+
+class NEURALUSD_OT_render(Asking, bpy.types.Operator):
+    """Render the scene through its camera into the image "Neural Render"; what has no tokens yet is encoded first"""
+
+    bl_idname = "neuralusd.render"
+    bl_label = "Render"
+    bl_options = {"UNDO"}
+    label = "Neural render"
+
+    filepath: StringProperty(
+        name="File", description="A PNG to write the image to, too; it says how it was made", subtype="FILE_PATH"
+    )
+
+    def prepare(self, context: bpy.types.Context) -> Callable[[Task], Any]:
+        return RenderScene(context.scene, context.view_layer, self.folder())
+
+    def finish(self, context: bpy.types.Context, result: Any) -> None:
+        encoded = result.keep_tokens()
+        name = show(result.file, context)
+        if self.filepath:
+            path = bpy.path.abspath(self.filepath)
+            if not path.lower().endswith(".png"):
+                path += ".png"
+            try:
+                with open(result.file, "rb") as file:
+                    pixels.whole_write(os.path.abspath(path), file.read())
+            except OSError as error:
+                raise Problem(f"{path} cannot be written ({error.strerror}). Name another file.") from error
+        said = f"; {len(encoded)} objects were encoded first" if encoded else ""
+        self.report({"INFO"}, f"Rendered into the image {name}{said}")
+
+
+def show(file: str, context: bpy.types.Context) -> str:
+    """Puts a PNG into the image data-block, packed, and into an open image editor; returns the data-block's name."""
+    loaded = bpy.data.images.load(file)
+    loaded.pack()
+    old = bpy.data.images.get(IMAGE)
+    if old is not None and old.library is None:
+        old.user_remap(loaded)
+        bpy.data.images.remove(old)
+    loaded.name = IMAGE
+    # Packed: the file that it came from goes with the request.
+    loaded.filepath = f"//{IMAGE}.png"
+    for window in context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "IMAGE_EDITOR" and area.spaces.active.image in (None, loaded):
+                area.spaces.active.image = loaded
+                area.tag_redraw()
+    return loaded.name

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is shown in the sidebar of the 3D view, in the render properties and in the preferences."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+
+import bpy
+
+from . import preferences, store, tasks
+from .operators import display, setup
+
+CATEGORY = "Neural"
+
+
+class Sidebar:
+    """Where the panels are."""
+
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = CATEGORY
+
+
+class NEURALUSD_PT_main(Sidebar, bpy.types.Panel):
+    bl_idname = "NEURALUSD_PT_main"
+    bl_label = "Neural USD"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, said = self.layout, context.scene.neuralusd
+        if preferences.get().service == "LOCAL" and preferences.service_python() is None:
+            box = layout.box()
+            wrapped(
+                box, "Images are computed by a program of its own. Install it first: once, about a gigabyte.", "INFO"
+            )
+            box.operator("neuralusd.setup", icon="IMPORT")
+        draw_running(layout)
+        column = layout.column(align=True)
+        column.scale_y = 1.4
+        column.operator("neuralusd.render", icon="RENDER_STILL")
+        column.operator("neuralusd.encode", icon="HIDE_OFF")
+        if context.scene.camera is None:
+            wrapped(layout, "The scene has no camera yet.", "ERROR")
+        column = layout.column()
+        column.use_property_split = True
+        column.use_property_decorate = False
+        column.prop(said, "seed")
+        column.prop(said, "steps")
+
+
+class NEURALUSD_PT_encode(Sidebar, bpy.types.Panel):
+    bl_idname = "NEURALUSD_PT_encode"
+    bl_label = "Encode"
+    bl_parent_id = "NEURALUSD_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, said = self.layout, context.scene.neuralusd
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        layout.prop(said, "encode_image")
+        layout.prop(said, "only_selected")
+        layout.prop(said, "force")
+
+
+class NEURALUSD_PT_lift(Sidebar, bpy.types.Panel):
+    bl_idname = "NEURALUSD_PT_lift"
+    bl_label = "Lift a Picture"
+    bl_parent_id = "NEURALUSD_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, said = self.layout, context.scene.neuralusd
+        layout.template_ID(said, "lift_image", open="image.open")
+        column = layout.column()
+        column.use_property_split = True
+        column.use_property_decorate = False
+        column.prop(said, "lift_name")
+        column.prop(said, "lift_height")
+        layout.operator("neuralusd.lift", icon="MESH_MONKEY")
+
+
+class NEURALUSD_PT_object(Sidebar, bpy.types.Panel):
+    bl_idname = "NEURALUSD_PT_object"
+    bl_label = "Object"
+    bl_parent_id = "NEURALUSD_PT_main"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return context.object is not None and context.object.type not in {"CAMERA", "LIGHT", "SPEAKER", "LIGHT_PROBE"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, each = self.layout, context.object
+        said = each.neuralusd
+        layout.use_property_split = True
+        layout.label(text=each.name, icon="OBJECT_DATA")
+        layout.prop(said, "role")
+        column = layout.column()
+        column.active = said.role in ("AUTO", "ASSET")
+        column.prop(said, "text")
+        column.prop(said, "presence", slider=True)
+        for modality in ("appearance", "geometry"):
+            column.prop(said, f"{modality}_from")
+            source = getattr(said, f"{modality}_from")
+            if source == "OBJECT":
+                column.prop(said, f"{modality}_object")
+            elif source == "IMAGE":
+                column.template_ID(said, f"{modality}_image", open="image.open")
+        name = store.record_name(context.scene, each)
+        encoded = "Encoded" if name else "Not encoded yet"
+        layout.label(text=encoded, icon="CHECKMARK" if name else "DOT")
+
+
+class NEURALUSD_PT_settings(bpy.types.Panel):
+    bl_idname = "NEURALUSD_PT_settings"
+    bl_label = "Neural USD"
+    bl_space_type = "PROPERTIES"
+    bl_region_type = "WINDOW"
+    bl_context = "render"
+    COMPAT_ENGINES = {"NEURALUSD"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return context.engine in cls.COMPAT_ENGINES
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, scene = self.layout, context.scene
+        said = scene.neuralusd
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        layout.prop(said, "backend")
+        layout.prop(said, "steps")
+        layout.prop(said, "preview_steps")
+        layout.prop(said, "guidance")
+        layout.prop(said, "seed")
+        if not display.is_plain(scene):
+            box = layout.box()
+            view = scene.view_settings.view_transform
+            wrapped(box, f"Images come ready to be seen; the view transform {view} changes their colours.", "INFO")
+            box.operator("neuralusd.standard_view", icon="COLOR")
+
+
+class NEURALUSD_PT_passes(bpy.types.Panel):
+    bl_idname = "NEURALUSD_PT_passes"
+    bl_label = "Passes"
+    bl_space_type = "PROPERTIES"
+    bl_region_type = "WINDOW"
+    bl_context = "view_layer"
+    COMPAT_ENGINES = {"NEURALUSD"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return context.engine in cls.COMPAT_ENGINES
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, layer = self.layout, context.view_layer
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        layout.prop(layer, "use_pass_combined")
+        layout.prop(layer, "use_pass_z", text="Depth")
+        layout.prop(layer, "use_pass_object_index", text="Object Index")
+
+
+CLASSES = (
+    NEURALUSD_PT_main,
+    NEURALUSD_PT_object,
+    NEURALUSD_PT_encode,
+    NEURALUSD_PT_lift,
+    NEURALUSD_PT_settings,
+    NEURALUSD_PT_passes,
+)
+
+
+def draw_preferences(said: preferences.Preferences, context: bpy.types.Context) -> None:
+    """The extension's preferences."""
+    layout = said.layout
+    layout.use_property_split = True
+    layout.row().prop(said, "service", expand=True)
+    if said.service == "URL":
+        layout.prop(said, "url")
+        layout.prop(said, "token")
+    else:
+        layout.prop(said, "python")
+        box = layout.box()
+        ready = preferences.service_python() is not None
+        text = (
+            "Installed. Set up again to repair or update it." if ready else "Not installed yet: once, about a gigabyte."
+        )
+        wrapped(box, text, "CHECKMARK" if ready else "INFO")
+        box.prop(said, "device")
+        box.operator("neuralusd.setup", icon="IMPORT")
+    draw_running(layout)
+    layout.prop(said, "backend")
+    layout.prop(said, "cache")
+    layout.operator("neuralusd.check", icon="VIEWZOOM")
+    for each in setup.found:
+        wrapped(layout, f"{each.name}: {each.detail}", "CHECKMARK" if each.ok else "ERROR")
+        if each.cure:
+            wrapped(layout, each.cure, "RIGHTARROW_THIN")
+    if setup.last_log:
+        log = os.path.join(os.path.dirname(preferences.environment_folder()), "setup.log")
+        box = layout.box()
+        for line in setup.last_log[-8:]:
+            box.label(text=line[:120])
+        box.operator("wm.path_open", text="Open the Log", icon="TEXT").filepath = log
+
+
+def draw_running(layout: bpy.types.UILayout) -> None:
+    """What runs, how far it is, and a button to stop it."""
+    for task in list(tasks.running):
+        box = layout.box()
+        if hasattr(box, "progress"):
+            box.progress(factor=task.fraction, text=f"{task.label}: {task.said}"[:80])
+        else:
+            box.label(text=f"{task.label}: {task.said} ({task.fraction:.0%})"[:80])
+        for line in task.log[-4:]:
+            box.label(text=line[:100])
+        box.operator("neuralusd.stop", icon="CANCEL")
+
+
+def wrapped(layout: bpy.types.UILayout, text: str, icon: str = "NONE", width: int = 60) -> None:
+    """A text on as many lines as it takes; labels do not wrap."""
+    column = layout.column(align=True)
+    column.scale_y = 0.8
+    for number, line in enumerate(textwrap.wrap(text, width)):
+        column.label(text=line, icon=icon if number == 0 else "BLANK1" if icon != "NONE" else "NONE")
+
+
+def register() -> None:
+    """Adds the panels."""
+    for each in CLASSES:
+        bpy.utils.register_class(each)
+
+
+def unregister() -> None:
+    """Removes them."""
+    for each in reversed(CLASSES):
+        bpy.utils.unregister_class(each)

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests to the service for a scene: prepared in the main thread, done in another, taken up in the main thread."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import bpy
+
+from . import connection, export, pixels, store
+from .export import Sent
+from .problems import Problem
+from .tasks import Task, on_main
+from .view import View
+
+
+@dataclass
+class Rendered:
+    """An image that came back.
+
+    Attributes:
+        file: PNG. tokens: file of what was encoded on the way, if anything was. made: how the image was made.
+        sent: the scene as it was sent.
+    """
+
+    file: str
+    tokens: str
+    made: dict[str, Any]
+    sent: Sent
+
+    def keep_tokens(self) -> list[str]:
+        """Gives what was encoded on the way to its objects, and returns their names. In the main thread."""
+        return export.take_tokens(self.sent, self.tokens)
+
+    def passes(self) -> dict[str, Any] | None:
+        """ "depth" (H, W) in metres, "ids" (H, W) into "names", of the passes that were asked for."""
+        import numpy as np
+
+        said = self.made.get("passes")
+        if not said:
+            return None
+        shape, folder = (said["height"], said["width"]), os.path.dirname(self.file)
+        return {
+            "depth": np.fromfile(os.path.join(folder, said["depth"]), "<f4").reshape(shape),
+            "ids": np.fromfile(os.path.join(folder, said["ids"]), "<i4").reshape(shape),
+            "names": said["names"],
+        }
+
+
+class RenderScene:
+    """A request for an image: made in the main thread, which exports the scene here and now, and called in any thread.
+
+    What has no tokens yet, or those of other weights, is encoded on the way from the scene as it is.
+
+    Attributes:
+        sent: the scene as it is sent; None until images that objects take their look from have been encoded.
+    """
+
+    def __init__(
+        self,
+        scene: bpy.types.Scene,
+        view_layer: bpy.types.ViewLayer,
+        folder: str,
+        *,
+        view: View | None = None,
+        preview: bool = False,
+        passes: bool = False,
+        materials: bool = True,
+    ):
+        self.folder, self.passes = folder, passes
+        self._scene, self._layer = scene.name, view_layer.name
+        self._options: dict[str, Any] = {"view": view, "materials": materials, "viewport": preview}
+        self._where = export.where()
+        self.numbers = export.numbers(scene, preview)
+        image = scene.neuralusd.encode_image
+        self._picture = export.picture_file(image, folder) if image is not None and view is None else None
+        self._donors = _donors(scene, view_layer, folder)
+        self.sent: Sent | None = None if self._donors else export.send(scene, view_layer, folder, **self._options)
+
+    def __call__(self, task: Task) -> Rendered:
+        begin = 0.0
+        if self._donors:
+            begin, count = 0.3, len(self._donors)
+            for number, donor in enumerate(self._donors):
+                share = (begin * number / count, begin * (number + 1) / count)
+                donor.ask(self._where, task, share, self.numbers["backend"])
+            self.sent = on_main(self._take_donors, task.cancelled)
+        file, tokens = os.path.join(self.folder, "image.png"), os.path.join(self.folder, "tokens.usdc")
+        wanted = {"image.png": file, "tokens.usdc": tokens}
+        if self.passes:
+            wanted |= {name: os.path.join(self.folder, name) for name in ("depth.raw", "ids.raw")}
+        result = connection.ask(
+            self._where,
+            task,
+            "render",
+            wanted,
+            share=(begin, 1.0),
+            stage=self.sent.file,
+            camera=self.sent.camera,
+            encode=True,
+            encode_image=self._picture,
+            passes=self.passes or None,
+            **self.numbers,
+        )
+        return Rendered(file, tokens if os.path.isfile(tokens) else "", result["images"][0], self.sent)
+
+    def _take_donors(self) -> Sent:
+        for donor in self._donors:
+            donor.take()
+        scene = bpy.data.scenes.get(self._scene)
+        if scene is None or self._layer not in scene.view_layers:
+            raise Problem("The scene was removed while its image was being made.")
+        return export.send(scene, scene.view_layers[self._layer], self.folder, **self._options)
+
+
+def encode_scene(
+    scene: bpy.types.Scene,
+    view_layer: bpy.types.ViewLayer,
+    folder: str,
+    *,
+    only: list[bpy.types.Object] | None = None,
+    force: bool = False,
+) -> Callable[[Task], tuple[dict[str, Any], str, Sent]]:
+    """A request for tokens of what the camera sees. Exports the scene here and now; the rest may run in any thread."""
+    where, numbers = export.where(), export.numbers(scene)
+    image = scene.neuralusd.encode_image
+    picture = export.picture_file(image, folder) if image is not None else None
+    sent = export.send(scene, view_layer, folder)
+    assets = None
+    if only is not None:
+        owners = {sent.object(path): path for path in sent.assets}
+        assets = []
+        for each in only:
+            while each is not None and each not in owners:
+                each = each.parent
+            if each is not None and owners[each] not in assets:
+                assets.append(owners[each])
+        if not assets:
+            raise Problem(
+                "None of the selected objects is an asset. Select others, or set the role of one to Asset (sidebar > "
+                "Neural > Object)."
+            )
+
+    def work(task: Task) -> tuple[dict[str, Any], str, Sent]:
+        tokens = os.path.join(folder, "tokens.usdc")
+        result = connection.ask(
+            where,
+            task,
+            "encode",
+            {"tokens.usdc": tokens},
+            stage=sent.file,
+            camera=sent.camera,
+            image=picture,
+            assets=assets,
+            backend=numbers["backend"],
+            force=force or None,
+        )
+        return result, tokens, sent
+
+    return work
+
+
+class Donor:
+    """Tokens of what an image shows, for an object that takes its look or shape from there."""
+
+    def __init__(self, each: bpy.types.Object, modality: str, folder: str, key: str):
+        image = getattr(each.neuralusd, f"{modality}_image")
+        self.name, self.library = each.name, each.library.filepath if each.library else None
+        self.modality, self.key = modality, key
+        self.folder = os.path.join(folder, f"{modality}-{hashlib.sha1(each.name.encode()).hexdigest()[:8]}")
+        os.makedirs(self.folder, exist_ok=True)
+        self.picture = export.picture_file(image, self.folder)
+        self.mask = self._mask(image)
+        self.result = os.path.join(self.folder, "scene.usdc")
+
+    def _mask(self, image: bpy.types.Image) -> str:
+        import numpy as np
+
+        width, height = image.size
+        mask = np.ones((height, width, 1), np.uint8)
+        if image.channels == 4:
+            flat = np.empty(width * height * 4, np.float32)
+            image.pixels.foreach_get(flat)
+            mask = (flat.reshape(height, width, 4)[::-1, :, 3:] > 0.5).astype(np.uint8)
+        if not mask.any():
+            raise Problem(f"The image {image.name} is transparent everywhere. Use one that shows an object.")
+        file = os.path.join(self.folder, "mask.png")
+        pixels.whole_write(file, pixels.encode_png(mask * 255))
+        return file
+
+    def ask(self, where: connection.Where, task: Task, share: tuple[float, float], backend: str | None) -> None:
+        """Has the service encode it."""
+        connection.ask(
+            where,
+            task,
+            "encode_photo",
+            {"scene.usdc": self.result},
+            share=share,
+            image=self.picture,
+            masks=self.mask,
+            backend=backend,
+        )
+
+    def take(self) -> None:
+        """Keeps the tokens, in the main thread."""
+        each = bpy.data.objects.get((self.name, self.library))
+        if each is not None:
+            export.take_donor(each, self.modality, self.result, self.key)
+
+
+def _donors(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, folder: str) -> list[Donor]:
+    """The images whose tokens objects want and that are not encoded yet, or have changed since."""
+    found = []
+    backend = export.numbers(scene)["backend"] or ""
+    for each in view_layer.objects:
+        for modality in ("appearance", "geometry"):
+            said = each.neuralusd
+            image = getattr(said, f"{modality}_image")
+            if getattr(said, f"{modality}_from") != "IMAGE" or image is None:
+                continue
+            key = _key(image, backend)
+            record = getattr(said, f"{modality}_record")
+            if getattr(said, f"{modality}_key") != key or store.find(record, each) is None:
+                found.append(Donor(each, modality, folder, key))
+    return found
+
+
+def _key(image: bpy.types.Image, backend: str) -> str:
+    """What changes when an image's pixels or the weights do."""
+    import numpy as np
+
+    width, height = image.size
+    if not width * height:
+        raise Problem(f"{image.name} has no pixels: its file is not there. Open the image again.")
+    flat = np.empty(width * height * image.channels, np.float32)
+    image.pixels.foreach_get(flat)
+    return hashlib.sha1(backend.encode() + repr((width, height)).encode() + flat.tobytes()).hexdigest()

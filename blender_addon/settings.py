@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# ruff: noqa: F722, F821 - Blender reads properties from annotations that are no types
+"""What a scene and its objects say of neural rendering; Blender saves it in the .blend."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.props import (
+    BoolProperty,
+    CollectionProperty,
+    EnumProperty,
+    FloatProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
+
+LARGEST = 2**31 - 1
+
+ROLES = (
+    ("AUTO", "Automatic", "An asset if it stands by itself and does not look like the scenery behind the others"),
+    ("ASSET", "Asset", "One thing that is drawn, moved and edited by itself, with what is parented to it"),
+    ("SCENERY", "Scenery", "Part of what is behind all assets, as walls and floor"),
+    ("BACKGROUND", "Background", "What is behind all assets, as one; an Empty that came from a USD file"),
+)
+SOURCES = (
+    ("OWN", "Its Own", "What encoding saw of it"),
+    ("OBJECT", "Another Object", "That of another object"),
+    ("IMAGE", "An Image", "That of the object which an image shows; transparent pixels are left out"),
+    ("KEPT", "Imported", "What the USD file said that it came from"),
+)
+
+
+def _may_give(self: ObjectSettings, each: bpy.types.Object) -> bool:
+    return each != self.id_data and each.type not in {"CAMERA", "LIGHT", "SPEAKER", "LIGHT_PROBE"}
+
+
+class ObjectSettings(bpy.types.PropertyGroup):
+    """Neural settings of an object."""
+
+    role: EnumProperty(name="Role", description="Whether the object is an asset", items=ROLES, default="AUTO")
+    text: StringProperty(name="Text", description="What it is, as a phrase, for models that take a text per asset")
+    presence: FloatProperty(
+        name="Presence", description="How much it is there", min=0.0, max=1.0, default=1.0, subtype="FACTOR"
+    )
+    appearance_from: EnumProperty(
+        name="Appearance", description="Whose colours and material it shows", items=SOURCES, default="OWN"
+    )
+    appearance_object: PointerProperty(
+        name="Object", description="The object whose look it takes", type=bpy.types.Object, poll=_may_give
+    )
+    appearance_image: PointerProperty(name="Image", description="A picture of the look", type=bpy.types.Image)
+    appearance_record: StringProperty(options={"HIDDEN"})
+    appearance_key: StringProperty(options={"HIDDEN"})
+    geometry_from: EnumProperty(name="Geometry", description="Whose shape it shows", items=SOURCES, default="OWN")
+    geometry_object: PointerProperty(
+        name="Object", description="The object whose shape it takes", type=bpy.types.Object, poll=_may_give
+    )
+    geometry_image: PointerProperty(name="Image", description="A picture of the shape", type=bpy.types.Image)
+    geometry_record: StringProperty(options={"HIDDEN"})
+    geometry_key: StringProperty(options={"HIDDEN"})
+    # The record in the sidecar; see usd/records.py.
+    record: StringProperty(options={"HIDDEN"})
+    # Of an Empty that stands for a prim of a type that Blender does not know.
+    usd_type: StringProperty(options={"HIDDEN"})
+
+
+class Link(bpy.types.PropertyGroup):
+    """The record of an object that is linked from another .blend."""
+
+    each: PointerProperty(type=bpy.types.Object)
+    record: StringProperty()
+
+
+class SceneSettings(bpy.types.PropertyGroup):
+    """Neural settings of a scene."""
+
+    backend: StringProperty(
+        name="Backend", description="Weights to render with: a name or a folder. Empty takes the preferences' one"
+    )
+    steps: IntProperty(
+        name="Steps", description="Denoising steps; 0 takes the backend's own number", min=0, max=1000, default=0
+    )
+    preview_steps: IntProperty(
+        name="Preview Steps", description="Denoising steps in the viewport, few for speed", min=1, max=1000, default=1
+    )
+    guidance: FloatProperty(
+        name="Guidance",
+        description="Scale of classifier-free guidance: 1 is none, 0 takes the backend's own",
+        min=0.0,
+        max=100.0,
+        default=0.0,
+    )
+    seed: IntProperty(name="Seed", description="The same seed gives the same image", min=0, max=LARGEST, default=0)
+    encode_image: PointerProperty(
+        name="Picture",
+        description="A rendering or photograph of the scene by its camera, whose colours encoding takes. Empty takes "
+        "the materials' base colours",
+        type=bpy.types.Image,
+    )
+    only_selected: BoolProperty(name="Only Selected", description="Encode the selected objects alone", default=False)
+    force: BoolProperty(
+        name="Encode All Again", description="Encode also what has not changed since it was last encoded", default=False
+    )
+    lift_image: PointerProperty(name="Image", description="A picture of the object to lift", type=bpy.types.Image)
+    lift_name: StringProperty(name="Name", description="What it is, in words; it tells the usual size, too")
+    lift_height: FloatProperty(
+        name="Height", description="How high it is; 0 takes the usual height of what it is", min=0.0, unit="LENGTH"
+    )
+    # Further digits of a seed from a USD file: Blender's integers have 32 bits, USD's 64.
+    seed_digits: StringProperty(options={"HIDDEN"})
+    background: StringProperty(options={"HIDDEN"})
+    links: CollectionProperty(type=Link)
+    unsaved: StringProperty(options={"HIDDEN"})
+
+    def full_seed(self) -> int:
+        """The seed, with the digits that Blender's integers have no room for."""
+        if self.seed_digits and int(self.seed_digits) % (LARGEST + 1) == self.seed:
+            return int(self.seed_digits)
+        return self.seed
+
+    def set_full_seed(self, value: int) -> None:
+        """Sets a seed of any size."""
+        self.seed = value % (LARGEST + 1)
+        self.seed_digits = str(value) if value > LARGEST else ""
+
+
+CLASSES = (ObjectSettings, Link, SceneSettings)
+
+
+def register() -> None:
+    """Adds the settings to scenes and objects."""
+    for each in CLASSES:
+        bpy.utils.register_class(each)
+    bpy.types.Object.neuralusd = PointerProperty(type=ObjectSettings, name="Neural USD")
+    bpy.types.Scene.neuralusd = PointerProperty(type=SceneSettings, name="Neural USD")
+
+
+def unregister() -> None:
+    """Removes them; what they said stays in the .blend."""
+    del bpy.types.Object.neuralusd
+    del bpy.types.Scene.neuralusd
+    for each in reversed(CLASSES):
+        bpy.utils.unregister_class(each)
