@@ -115,7 +115,7 @@ def own_state(folder: Path):
             os.environ["NEURALUSD_STATE"] = before
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 30.0) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 90.0) -> Any:
     """What it returns, once that is true."""
     until = time.monotonic() + seconds
     while not (found := what()):

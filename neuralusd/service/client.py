@@ -12,6 +12,7 @@ USD or the rest of neuralusd.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import hmac
 import http.client
@@ -105,8 +106,10 @@ def connect(
         client = Client(url, token)
         client._greet(timeout)
         return client
-    found = _local(python, start, cache, timeout)
-    client = Client(found["url"], found["token"], local=True, restart=lambda: _local(python, start, cache, timeout))
+    folder = state_folder()
+    found = _local(folder, python, start, cache, timeout)
+    again = functools.partial(_local, folder, python, start, cache, timeout)
+    client = Client(found["url"], found["token"], local=True, restart=again)
     client._greet(timeout)
     return client
 
@@ -127,9 +130,8 @@ def state_folder() -> str:
     return os.path.join(state if os.path.isabs(state) else os.path.join(home, ".local", "state"), "neuralusd")
 
 
-def _local(python: str | None, start: bool, cache: str | None, timeout: float) -> dict[str, Any]:
+def _local(folder: str, python: str | None, start: bool, cache: str | None, timeout: float) -> dict[str, Any]:
     """Address and token of the user's own service, which is started where it may be and none answers."""
-    folder = state_folder()
     found = _find(folder)
     if found is None and start:
         make_private_folder(folder)

@@ -6,6 +6,7 @@ Whoever started it ends it by closing its stdin, or by going away.
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import queue
@@ -15,6 +16,7 @@ import threading
 import time
 import traceback
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -57,7 +59,6 @@ class Worker:
 
     def run(self) -> int:
         """Says that it is ready, then works. Returns only when this process should be replaced."""
-        # Imported by the thread that works: the first import of heavy libraries is done while nobody waits.
         import PIL.Image
         import torch
 
@@ -66,6 +67,8 @@ class Worker:
         PIL.Image.MAX_IMAGE_PIXELS = MOST_PIXELS
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
         self.say("ready", device=device)
+        with suppress(ImportError):  # seconds that the first job need not take; it says what is wrong
+            importlib.import_module("neuralusd.pipelines.render")
         while not self.broken:
             self.one(self.jobs.get())
         return 3
