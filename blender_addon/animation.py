@@ -25,7 +25,7 @@ def curves(block: bpy.types.ID) -> Iterator[bpy.types.FCurve]:
 
 
 def samples(block: bpy.types.ID, path: str) -> list[tuple[float, float]]:
-    """Frame and value of an animated property, at each frame from its first key to its last; none where it has no keys."""
+    """Frame and value of an animated property, at each frame from its first key to its last; empty without keys."""
     for curve in curves(block):
         if curve.data_path == path and len(curve.keyframe_points):
             keys = [point.co.x for point in curve.keyframe_points]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,7 +84,9 @@ def send(
             each.update_from_editmode()
     # A package is one file, which is what another machine can be sent.
     file = os.path.join(folder, "scene.usdz" if where().remote else "scene.usdc")
-    hook.shot = shot = hook.Shot(scene, camera=scene.camera if view is None else None, view=view)
+    hook.shot = shot = hook.Shot(
+        scene, _shown(scene, view_layer, viewport), camera=scene.camera if view is None else None, view=view
+    )
     try:
         with bpy.context.temp_override(scene=scene, view_layer=view_layer):
             bpy.ops.wm.usd_export(**_options(file, materials, viewport))
@@ -106,6 +109,25 @@ def send(
     sent.assets = [str(shot.prims[each]) for each in shot.chosen]
     sent.missing = [str(shot.prims[each]) for each in shot.missing]
     return sent
+
+
+def _shown(
+    scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, viewport: bool
+) -> Callable[[bpy.types.Object], bool]:
+    """Whether an object is in the image: as the viewport shows it, or as it is rendered."""
+    if viewport:
+        return lambda each: each.visible_get(view_layer=view_layer)
+    rendered: set[bpy.types.Object] = set()
+
+    def walk(layer: bpy.types.LayerCollection) -> None:
+        if layer.exclude or layer.collection.hide_render:
+            return
+        rendered.update(each for each in layer.collection.objects if not each.hide_render)
+        for child in layer.children:
+            walk(child)
+
+    walk(view_layer.layer_collection)
+    return rendered.__contains__
 
 
 def _options(file: str, materials: bool, viewport: bool) -> dict[str, Any]:

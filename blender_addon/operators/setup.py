@@ -80,7 +80,7 @@ class NEURALUSD_OT_setup(Asking, bpy.types.Operator):
             raise Problem("It is being set up already; the preferences show how far it is.")
         if not getattr(bpy.app, "online_access", True):
             raise Problem(
-                "Blender may not use the internet. Allow it in Edit > Preferences > System > Network > Allow Online Access."
+                "Blender may not use the internet. Allow it in Edit > Preferences > System > Network > Online Access."
             )
         wheel = preferences.bundled_wheel()
         if not wheel:

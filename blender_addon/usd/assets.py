@@ -66,7 +66,8 @@ def choose(
 
     def explicit(nodes: list[Node]) -> None:
         for node in nodes:
-            if node.each.neuralusd.role == "ASSET" or node.each in sticky:
+            role = node.each.neuralusd.role
+            if role == "ASSET" or role == "AUTO" and node.each in sticky:
                 chosen.append(node.each)
             explicit(node.children)
 

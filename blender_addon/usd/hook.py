@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import bpy
@@ -22,15 +22,16 @@ class Shot:
     """An export of our own, for the service: the hook decides what is an asset, and says what it found.
 
     Attributes:
-        scene: what is exported. camera: the object to look through. view: or, of a viewport, its place and frustum.
+        scene: what is exported. shows: whether an object is shown.
+        camera: the object to look through. view: or, of a viewport, its place and frustum.
         prims: of the objects. chosen: those that are assets. missing: those of them without tokens.
         background, camera_path: paths of prims.
     """
 
     scene: bpy.types.Scene
+    shows: Callable[[bpy.types.Object], bool]
     camera: bpy.types.Object | None = None
     view: object | None = None
-    only: set[bpy.types.Object] | None = None
     prims: dict[bpy.types.Object, Sdf.Path] = field(default_factory=dict)
     chosen: list[bpy.types.Object] = field(default_factory=list)
     missing: list[bpy.types.Object] = field(default_factory=list)
@@ -87,6 +88,7 @@ def write(stage: Usd.Stage, graph: bpy.types.Depsgraph) -> None:
     kept = {each: store.record_of(scene, each) for each in found}
     if shot is not None:
         shot.prims = found
+        _hide(stage, found)
         _camera(stage, found)
         with_tokens = {each for each, record in kept.items() if records.has_tokens(record)}
         chosen = assets.choose(stage, found, with_tokens, _eye(stage))
@@ -143,7 +145,7 @@ def _write_object(
         attribute.Clear()
         for time, value in samples:
             attribute.Set(value, time)
-    elif said.presence != 1.0 or authored:
+    elif said.presence != 1.0 or authored and authored.HasAuthoredValue():
         attribute = neural.author(prim, neural.PRESENCE, "float", said.presence)
         if attribute.GetNumTimeSamples():
             attribute.Clear()
@@ -262,6 +264,17 @@ def _write_settings(stage: Usd.Stage, scene: bpy.types.Scene) -> None:
         stage.SetMetadata("renderSettingsPrimPath", str(settings.GetPath()))
 
 
+def _hide(stage: Usd.Stage, found: Mapping[bpy.types.Object, Sdf.Path]) -> None:
+    """Takes out what is not shown, which Blender's exporter does not ask collections for. Its children may be shown."""
+    objects = set(found.values())
+    for each, path in found.items():
+        if shot.shows(each):
+            continue
+        for child in stage.GetPrimAtPath(path).GetChildren():
+            if not any(other.HasPrefix(child.GetPath()) for other in objects):
+                child.SetActive(False)
+
+
 def _camera(stage: Usd.Stage, found: Mapping[bpy.types.Object, Sdf.Path]) -> None:
     """The camera of our own export; Blender itself leaves orthographic ones out."""
     # Blender's units are metres times this, which its exporter does not say.
@@ -333,6 +346,8 @@ def _read_object(
     folder: str,
 ) -> None:
     said = each.neuralusd
+    if prim.GetTypeName() == neural.VOLUME:
+        said.usd_type = neural.VOLUME
     values = {}
     for name in (neural.ROLE, neural.TEXT, neural.PRESENCE):
         attribute = prim.GetAttribute(name)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -10,6 +11,8 @@ import bpy
 from pxr import Sdf, Usd, UsdGeom
 
 NAME = "blender:object_name"
+# What Blender adds to a name that is taken.
+_NUMBER = re.compile(r"_\d{3,}$")
 
 
 def find(stage: Usd.Stage, objects: Iterable[bpy.types.Object]) -> dict[bpy.types.Object, Sdf.Path]:
@@ -31,9 +34,12 @@ def find(stage: Usd.Stage, objects: Iterable[bpy.types.Object]) -> dict[bpy.type
     def walk(prim: Usd.Prim, parent: bpy.types.Object | None) -> None:
         for child in prim.GetChildren():
             name = _recorded(child)
-            candidates = (
-                by_name.get(name, []) if name is not None else ([] if recorded else plain.get(child.GetName(), []))
-            )
+            if name is not None:
+                candidates = by_name.get(name, [])
+            elif not recorded:
+                candidates = plain.get(child.GetName()) or plain.get(_NUMBER.sub("", child.GetName()), [])
+            else:
+                candidates = []
             candidates = [each for each in candidates if each not in found and _parent(each, found) is parent]
             # What an instance brings has its parent within the collection, or none; what hangs on the empty has it.
             if parent is not None and parent.instance_type == "COLLECTION":
