@@ -91,7 +91,7 @@ def lift(
             whose border is of nearly one colour by that, and refuses others.
         detector: likewise, of one that finds the object's box; `prompt` says what it looks for.
         thickness: of "silhouette": how thick the object is at most, as a part of its outline's smaller side, above 0
-            to 1; 0.5 by default.
+            to 1; 0.7 by default.
         texture_size: about how many texels the texture is wide and high, 64 to 8192; None takes as many as the picture
             is worth.
         tokens: the backend whose tokens the prim gets (see `find_backend`); None gives it none.

@@ -45,7 +45,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--height", type=positive, metavar="M", help="in metres (default: the usual one of what it is called, else 1)"
     )
-    parser.add_argument("--thickness", type=positive, metavar="T", help="at most, of its smaller side (default: 0.5)")
+    parser.add_argument("--thickness", type=positive, metavar="T", help="at most, of its smaller side (default: 0.7)")
     parser.add_argument("--texture-size", type=count, metavar="PX", help="texels (default: as the picture's)")
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of lifters that draw random numbers")
     parser.add_argument("--overwrite", action="store_true", help="take the place of an existing FILE")

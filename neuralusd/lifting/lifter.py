@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..annotate.errors import ImageError
 from ..errors import BackendError
 from ..scene import Camera
 from .mesh import surface
@@ -15,6 +16,8 @@ from .unwrap import bake, unwrap
 
 DEFAULT_LIFTER = "silhouette"
 TEXTURE_SIZES = (256, 2048)
+# xatlas takes half a minute for as many, and far longer for noise.
+MOST_FACES = 80_000
 
 
 def open_lifter(backend: str = DEFAULT_LIFTER, *, thickness: float | None = None) -> Lifter:
@@ -57,12 +60,14 @@ def textured(
     Raises:
         ImageError: what is wrong with a picture.
     """
-    import trimesh
-
     lifted = lifter(pictures, seed=seed, step=lambda done: step(0.3 * done))
-    points, faces = surface(lifted.distance, lifted.spacing, lifted.origin)
+    points, faces, normals = surface(lifted.distance, lifted.spacing, lifted.origin)
+    if len(faces) > MOST_FACES:
+        raise ImageError(
+            f"{pictures[0].source or 'the picture'}: the object is too ragged to lift, a surface of {len(faces)} "
+            f"triangles where {MOST_FACES} are the most. Give a mask without noise, or a smaller part of the object"
+        )
     step(0.5)
-    normals = np.asarray(trimesh.Trimesh(points, faces, process=False).vertex_normals, np.float32)
     unwrapped = unwrap(points, faces, normals, texture_size or _texels(pictures[0]))
     step(0.8)
     texture = bake(unwrapped, points, faces, normals, lifted.color)

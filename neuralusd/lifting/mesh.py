@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 # Triangles of the whole mesh that are aimed at; how far the surface may move for it, in cells, at first and at most.
-FACES = 12_000
-TOLERANCE = 0.1
+FACES = 10_000
+TOLERANCE = 0.12
 COARSEST = 0.5
+# Shells of less than this share of the largest's volume are crumbs of sampling.
+CRUMB = 1e-4
 
 
 def surface(
     distance: np.ndarray, spacing: float, origin: np.ndarray, faces: int = FACES
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The zero surface of a distance that is negative inside, as a watertight shell for each part of the solid.
 
     Args:
@@ -20,7 +22,8 @@ def surface(
         faces: about how many triangles it is decimated to; more where the shape needs them, fewer where it does not.
 
     Returns:
-        points (V, 3) float32 and faces (F, 3) int32, manifold, counter-clockwise seen from outside.
+        points (V, 3) float32; faces (F, 3) int32, manifold, counter-clockwise seen from outside; and unit normals
+        (V, 3) float32, outward, those of the solid and not of the triangles.
 
     Raises:
         ValueError: the distance has no surface, or one that is not closed.
@@ -38,14 +41,36 @@ def surface(
     whole = Manifold(mesh)
     if whole.is_empty():
         raise ValueError(f"the solid's surface is not closed ({whole.status()})")
-    parts = [_decimated(part, max(faces * part.num_tri() // whole.num_tri(), 1)) for part in whole.decompose()]
+    shells = whole.decompose()
+    least = CRUMB * max(shell.volume() for shell in shells)
+    shells = [shell for shell in shells if shell.volume() > least]
+    parts = [_decimated(shell, max(faces * shell.num_tri() // whole.num_tri(), 1)) for shell in shells]
     count, all_points, all_faces = 0, [], []
     for part in parts:
         made = part.to_mesh()
         all_points.append(made.vert_properties[:, :3])
         all_faces.append(made.tri_verts.astype(np.int32) + count)
         count += len(made.vert_properties)
-    return (np.concatenate(all_points) * spacing + origin).astype(np.float32), np.concatenate(all_faces)
+    points, triangles = np.concatenate(all_points), np.concatenate(all_faces)
+    return (points * spacing + origin).astype(np.float32), triangles, _normals(distance, points, triangles)
+
+
+def _normals(distance: np.ndarray, points: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(V, 3) float32, where the distance grows fastest at points (V, 3) in cells."""
+    import trimesh
+    from scipy.ndimage import map_coordinates
+
+    normals = np.array(trimesh.Trimesh(points, faces, process=False).vertex_normals)
+    ahead, behind = (
+        np.stack([map_coordinates(distance, (points + step).T, order=1, mode="nearest") for step in steps], axis=1)
+        for steps in (np.eye(3), -np.eye(3))
+    )
+    slope = ahead - behind
+    length = np.linalg.norm(slope, axis=1, keepdims=True)
+    # On a ridge or in a corner of the solid the slope is none, or is another side's.
+    sound = (length[:, 0] > 0.5) & ((slope * normals).sum(1) > 0.5 * length[:, 0])
+    normals[sound] = (slope / np.maximum(length, 1e-9))[sound]
+    return normals.astype(np.float32)
 
 
 def _decimated(part, faces: int):
@@ -55,5 +80,5 @@ def _decimated(part, faces: int):
         fewer = part.simplify(tolerance)
         if fewer.is_empty() or fewer.volume() < 0.95 * part.volume():
             break
-        best, tolerance = fewer, tolerance * 1.5
+        best, tolerance = fewer, tolerance * 2
     return best

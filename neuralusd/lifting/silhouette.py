@@ -18,11 +18,11 @@ from .outline import THINNEST, Outline, trace
 from .shape import ColorOf, Cutout, Lifted, Step
 
 # Cells along the longer side of the object: of the outline, and of the solid, which has every second one.
-OUTLINE_CELLS = 512
+OUTLINE_CELLS = 384
 SOLID_CELLS = OUTLINE_CELLS // 2
 # The object's distance from the camera, in its own sizes; an orthographic view only has to be outside.
 DISTANCE = 4.0
-THICKNESS = 0.5
+THICKNESS = 0.7
 
 
 @dataclass
