@@ -79,6 +79,8 @@ def follow_save(saved: str) -> None:
     for source in sources:
         if os.path.isfile(source):
             records.merge(source, target)
+            if os.path.dirname(source) == os.path.dirname(_unsaved("")) and bpy.data.filepath == saved:
+                os.unlink(source)  # the .blend has a place of its own now
     _opened = bpy.data.filepath
 
 

@@ -43,10 +43,8 @@ class NEURALUSD_RenderEngine(bpy.types.RenderEngine):
 
     def update_render_passes(self, scene: Any = None, renderlayer: Any = None) -> None:
         self.register_pass(scene, renderlayer, "Combined", 4, "RGBA", "COLOR")
-        if renderlayer.use_pass_z:
-            self.register_pass(scene, renderlayer, "Depth", 1, "Z", "VALUE")
-        if renderlayer.use_pass_object_index:
-            self.register_pass(scene, renderlayer, "IndexOB", 1, "X", "VALUE")
+        for name, channel in _wanted(renderlayer):
+            self.register_pass(scene, renderlayer, name, 1, channel, "VALUE")
 
     # -- viewport
 
@@ -68,13 +66,15 @@ class NEURALUSD_RenderEngine(bpy.types.RenderEngine):
 
     def render(self, depsgraph: bpy.types.Depsgraph) -> None:
         scene, layer = _original(depsgraph.scene), _original(depsgraph.view_layer)
-        wants_passes = layer.use_pass_z or layer.use_pass_object_index
+        passes = _wanted(layer)
         folder = ""
         try:
+            for name, channel in passes:
+                self.add_pass(name, 1, channel, layer=layer.name)
             folder = on_main(preferences.work_folder, self.test_break)
             self.update_stats("Neural USD", "sending the scene")
             # Blender renders in a thread of its own, where nothing may be exported.
-            work = on_main(lambda: RenderScene(scene, layer, folder, passes=wants_passes), self.test_break)
+            work = on_main(lambda: RenderScene(scene, layer, folder, passes=bool(passes)), self.test_break)
             task = _Reporting(self, work, scene, layer)
             result: Rendered = task.run()
             self._write(task, result, scene, layer)
@@ -151,6 +151,12 @@ class _Reporting(Task):
                 part = values[::-1][y : y + height, x : x + width]
                 passes[name].rect.foreach_set(np.ascontiguousarray(part, np.float32).ravel())
         self.engine.end_result(result, cancel=False)
+
+
+def _wanted(layer: Any) -> list[tuple[str, str]]:
+    """The passes beside Combined that a view layer asks for: name, and name of its channel."""
+    asked = (("Depth", "Z", layer.use_pass_z), ("IndexOB", "X", layer.use_pass_object_index))
+    return [(name, channel) for name, channel, wanted in asked if wanted]
 
 
 def _region(render: bpy.types.RenderSettings, width: int, height: int) -> tuple[int, int, int, int]:

@@ -57,7 +57,11 @@ def choose(
             nodes = nodes[0].children
         for node in nodes:
             role = node.each.neuralusd.role
-            asset = node.each in sticky or not _is_scenery(node, nodes, eye) if role == "AUTO" else role == "ASSET"
+            asset = role == "ASSET"
+            if role == "AUTO":
+                # An Empty around assets only holds them together.
+                holder = _is_group(node.each) and any(map(said, node.children))
+                asset = node.each in sticky or not (holder or _is_scenery(node, nodes, eye))
             if asset:
                 chosen.append(node.each)
                 explicit(node.children)
@@ -66,10 +70,16 @@ def choose(
 
     def explicit(nodes: list[Node]) -> None:
         for node in nodes:
-            role = node.each.neuralusd.role
-            if role == "ASSET" or role == "AUTO" and node.each in sticky:
+            if decided(node):
                 chosen.append(node.each)
             explicit(node.children)
+
+    def decided(node: Node) -> bool:
+        role = node.each.neuralusd.role
+        return role == "ASSET" or role == "AUTO" and node.each in sticky
+
+    def said(node: Node) -> bool:
+        return decided(node) or any(map(said, node.children))
 
     level(roots)
     return chosen
