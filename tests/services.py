@@ -124,6 +124,12 @@ def wait_for(what: Callable[[], Any], seconds: float = 90.0) -> Any:
     return found
 
 
+def started(job):
+    """Waits until a job has begun its work in earnest."""
+    wait_for(lambda: job.state()["progress"]["step"] > 0)
+    return job
+
+
 def alive(pid: int) -> bool:
     """Whether a process runs."""
     import psutil
