@@ -129,6 +129,18 @@ class TestVerbs:
         assert len(result["assets"]) == 3 and all(stage.GetPrimAtPath(path) for path in result["assets"])
         assert any("field of view" in line for line in job.state()["log"])
 
+    def test_a_picture_becomes_an_asset(self, client, tmp_path):
+        picture = np.full((60, 40, 3), 255, np.uint8)
+        picture[15:50, 8:32] = 30, 90, 200
+        PIL.Image.fromarray(picture).save(tmp_path / "blue box.png")
+        job = client.submit("lift", image=str(tmp_path / "blue box.png"), name="a blue box", height=0.5)
+        result = job.wait()
+        stage = Usd.Stage.Open(job.download("asset.usdz", tmp_path / "asset.usdz"))
+        assert str(stage.GetDefaultPrim().GetPath()) == result["prim"]
+        (least, most) = result["extent"]
+        assert most[1] - least[1] == pytest.approx(0.5, rel=0.02)
+        assert {tuple(sorted(asset.tokens)) for asset in stages.read(stage).assets} == {("appearance", "geometry")}
+
     @pytest.mark.parametrize(
         ("verb", "arguments", "says"),
         [
@@ -216,8 +228,13 @@ class TestCancel:
         assert waiting[3].state()["position"] == 2
         with pytest.raises(JobCancelled, match="before it began"):
             waiting[1].wait()
+        with client._open("GET", f"/v1/jobs/{waiting[3].id}/events?beat=0.2") as stream:
+            assert json.loads(stream.readline())["position"] == 2
+            waiting[2].cancel()
+            told = [json.loads(stream.readline()) for _ in range(10)]
+            assert ("queue", 1) in [(event["event"], event["position"]) for event in told]
         first.cancel()
-        assert [waiting[index].wait()["images"][0]["verb"] for index in (0, 2, 3)] == ["render"] * 3
+        assert [waiting[index].wait()["images"][0]["verb"] for index in (0, 3)] == ["render"] * 2
 
     def test_a_worker_that_does_not_answer_is_replaced(self, running, client, shot):
         job = started(client.submit("render", stage=str(shot), encode=True, **SLOW))

@@ -17,7 +17,7 @@ from .client import PROTOCOL, proof
 from .errors import Refused, not_found
 from .jobs import Job
 from .service import Service
-from .verbs import describe, offered
+from .verbs import describe
 
 
 class Asked(BaseModel):
@@ -69,7 +69,7 @@ def make_app(service: Service) -> FastAPI:
         return {
             "protocol": PROTOCOL,
             "version": __version__,
-            "verbs": describe(offered()),
+            "verbs": describe(),
             "backends": service.backends(),
             "device": service.supervisor.device,
             "local": not service.settings.shared,
@@ -157,10 +157,13 @@ def make_app(service: Service) -> FastAPI:
         return job.describe(service.queue.position(job))
 
     async def _lines(job: Job, after: int, beat: float) -> AsyncIterator[bytes]:
+        told = None
         async for event in job.since(after, beat, service.closing):
             position = service.queue.position(job)
-            line = {"event": "beat", "position": position} if event is None else {**event, "position": position}
-            yield json.dumps(line).encode() + b"\n"
+            if event is None:
+                event = {"event": "beat"} if position == told else job.event("queue")
+            told = position
+            yield json.dumps({**event, "position": position}).encode() + b"\n"
 
     return app
 

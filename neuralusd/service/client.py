@@ -71,6 +71,10 @@ class JobCancelled(ServiceError):
 # -- finding, starting ----------------------------------------------------------------------------------------------
 
 
+# The processes that this program started, so that those that end are taken note of and none is waited for.
+_started: list[subprocess.Popen[bytes]] = []
+
+
 def connect(
     url: str | None = None,
     token: str | None = None,
@@ -214,6 +218,7 @@ def _start(folder: str, python: str | None, cache: str | None, timeout: float) -
     mine = os.path.normcase(os.path.abspath(python)) == os.path.normcase(os.path.abspath(sys.executable))
     foreign = () if mine else ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "PXR_PLUGINPATH_NAME", "LD_PRELOAD")
     environment = {name: value for name, value in os.environ.items() if name not in foreign}
+    _started[:] = [process for process in _started if process.poll() is None]
     # The service belongs to nobody's terminal or window: it stays when the program that started it goes.
     apart: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
@@ -230,6 +235,7 @@ def _start(folder: str, python: str | None, cache: str | None, timeout: float) -
                 env={**environment, "NEURALUSD_STATE": folder},
                 **apart,
             )
+        _started.append(process)
     except OSError as error:
         raise ServiceUnavailable(
             f"{python} does not run ({error.strerror}). Name the Python that has neuralusd.", "no_python"
@@ -626,8 +632,8 @@ class Job:
     def events(self, timeout: float | None = None) -> Iterator[dict[str, Any]]:
         """Each change as it comes, until the job has ended; a dropped connection is taken up where it broke.
 
-        Each has "seq", "event" ("state", "progress" or "log"), "state", "position", "progress" and "preview"; those
-        of the log have "line"; the last has "error" and "files".
+        Each has "seq", "event" ("state", "progress", "log", or "queue": another position), "state", "position",
+        "progress" and "preview"; those of the log have "line"; the last has "error" and "files".
 
         Args:
             timeout: seconds after which to stop, ended or not.

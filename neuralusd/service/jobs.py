@@ -129,10 +129,14 @@ class Job:
     def tell(self, event: str, **more: Any) -> None:
         """Notes an event and wakes those who wait for one."""
         self._sequence += 1
-        base = {"seq": self._sequence, "event": event, "state": self.state, "progress": self.progress}
-        self._events.append({**base, "preview": self.preview, **more})
+        self._events.append({**self.event(event), **more})
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def event(self, event: str) -> dict[str, Any]:
+        """How it is now, as an event."""
+        now = {"state": self.state, "progress": self.progress, "preview": self.preview}
+        return {"seq": self._sequence, "event": event, **now}
 
     async def since(self, after: int, beat: float, closing: asyncio.Event) -> AsyncIterator[dict[str, Any] | None]:
         """Events later than number `after`, until it has ended; None every `beat` seconds in which there is none."""

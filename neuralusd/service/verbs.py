@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -16,7 +15,6 @@ Steps = Annotated[int, Field(ge=1, le=1000)]
 Guidance = Annotated[float, Field(ge=-100, le=100)]
 Vector = Annotated[list[float], Field(min_length=3, max_length=3)]
 Box = Annotated[list[float], Field(min_length=4, max_length=4)]
-PACKAGE = Path(__file__).resolve().parents[1]
 
 
 class Verb(BaseModel):
@@ -164,15 +162,7 @@ VERBS: dict[str, type[Verb]] = {verb.verb: verb for verb in (Encode, EncodePhoto
 NOT_BUILT = ("resample", "compose", "depict")
 
 
-def offered() -> dict[str, type[Verb]]:
-    """The verbs that this installation has."""
-    found = dict(VERBS)
-    if not (PACKAGE / "api" / "lifting.py").is_file():
-        del found["lift"]
-    return found
-
-
-def describe(verbs: dict[str, type[Verb]]) -> dict[str, Any]:
+def describe() -> dict[str, Any]:
     """The verbs for `info`."""
     return {
         name: {
@@ -181,22 +171,21 @@ def describe(verbs: dict[str, type[Verb]]) -> dict[str, Any]:
             "files": list(verb.files),
             "donors": list(verb.donors),
         }
-        for name, verb in verbs.items()
+        for name, verb in VERBS.items()
     }
 
 
 def check(verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments that were given, checked. Raises Refused: no such verb, or what is wrong with which argument."""
-    verbs = offered()
-    if verb not in verbs:
-        known = ", ".join(verbs)
-        if verb in NOT_BUILT or verb in VERBS:
+    if verb not in VERBS:
+        known = ", ".join(VERBS)
+        if verb in NOT_BUILT:
             raise Refused(f"{verb} is not built yet. This service has: {known}.", "not_offered")
         raise Refused(f"There is no verb '{verb[:50]}'. This service has: {known}.", "not_offered")
     try:
-        given = verbs[verb].model_validate(arguments)
+        given = VERBS[verb].model_validate(arguments)
     except ValidationError as error:
-        raise Refused(f"{verb}: {_explain(error, verbs[verb])}", "bad_argument") from None
+        raise Refused(f"{verb}: {_explain(error, VERBS[verb])}", "bad_argument") from None
     return given.model_dump(exclude_unset=True, exclude_none=True)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pxr import Sdf, UsdGeom, UsdUtils
 
 from .. import stage as stages
-from ..api import base_stage, edit, edit_over, encode, encode_photo, open_shot, render, render_passes
+from ..api import base_stage, edit, edit_over, encode, encode_photo, lift, open_shot, render, render_passes
 from ..api.shots import BASE_KEY
 from ..backends import DEFAULT_BACKEND, load_backend
 from ..images import save_image
@@ -172,8 +172,6 @@ def run_encode_photo(task: Task) -> dict[str, Any]:
 
 
 def run_lift(task: Task) -> dict[str, Any]:
-    from ..api.lifting import lift
-
     given = task.arguments
     options = (
         "mask", "name", "height", "thickness", "texture_size", "seed", "segmenter", "detector", "prompt", "tokens",
