@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,14 @@ from neuralusd.models.asset_tokenizer import AssetTokenizer, Keep
 from neuralusd.models.box_landing import BOX_FACTS, land_boxes
 from neuralusd.models.crops import crop_assets, encode_crops, mask_boxes, token_points, whole_images
 from neuralusd.models.encoders import DinoCropEncoder, PatchCropEncoder
-from neuralusd.models.landing import TokenLanding, in_gaps, nearest_in_front, shared_among_cells, surface_points
+from neuralusd.models.landing import (
+    TokenLanding,
+    in_gaps,
+    nearest_in_front,
+    shared_among_cells,
+    surface_points,
+    within_outline,
+)
 from neuralusd.models.tensors import TokenTensors, scene_tensors, slots, token_tensors
 from tests.tiny_world import boxes_stage, frame
 
@@ -227,6 +236,35 @@ def test_backgrounds_and_cards_are_not_mirrored(seen):
     landing.mirror = True
     again = landing(target, tokens, only(target, 0)), landing(target, tokens, only(target, 1), flat)
     assert all(torch.equal(one, other) for one, other in zip(plain, again, strict=True))
+
+
+def test_an_outline_passes_within_the_outermost_cells():
+    grid, factor = (6, 8), 4
+    rows, columns = torch.meshgrid(torch.arange(6), torch.arange(8), indexing="ij")
+    seen = (rows >= 2) & (rows < 5) & (columns >= 1)
+    points = torch.where(seen.flatten()[:, None], torch.zeros(48, 3), torch.nan)[None]
+    inside = within_outline(points, grid, factor).view(24, 32)
+    # Cells of rows 2 to 4 are seen, and of columns 1 to 7, where the crop ends: a quarter of a cell is a finer one.
+    assert (inside[:, 16] > 0.5).nonzero()[:, 0].tolist() == list(range(9, 19))
+    assert (inside[14] > 0.5).nonzero()[:, 0].tolist() == list(range(5, 31))
+    # A line of single cells stays.
+    line = torch.where((rows == 3).flatten()[:, None], torch.zeros(48, 3), torch.nan)[None]
+    assert (within_outline(line, grid, factor).view(24, 32)[:, 16] > 0.5).sum() == factor // 2
+
+
+def test_a_borrowed_look_keeps_to_the_outline_of_its_geometry(seen):
+    _, target, *_ = seen
+    landing, tokens = landed_tokens(seen, (16, 16))
+    landing.coverage = True
+    values = torch.ones_like(tokens.values)  # the donor covered all of every cell
+    own = TokenTensors(values, tokens.points, tokens.extent, tokens.present)
+    borrowed = replace(own, borrowed=only(target, 1))
+    nobody = replace(own, borrowed=torch.zeros_like(target.presence))
+    full, kept = (landing(target, each, only(target, 1))[0, 3] > 0 for each in (own, borrowed))
+    assert torch.equal(landing(target, nobody, only(target, 1))[0, 3] > 0, full)
+    assert 0.5 < kept.sum() / full.sum() <= 1 and not (kept & ~full).any()
+    soft, hard = (landing(target, each, only(target, 1))[0, :3] for each in (borrowed, own))
+    assert not torch.equal(soft, hard)
 
 
 @given(st.floats(0.3, 0.7), st.floats(0.3, 0.7))

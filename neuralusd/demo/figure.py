@@ -17,6 +17,8 @@ from ..images import save_image
 from .frames import copy_frame, read_passes
 
 FRAMES = Path(__file__).parent / "frames"
+# Pixels of a panel's side in the figure.
+TILE = 256
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,13 @@ def _placed(arguments: Any, output: Path) -> Any:
 
 
 def _sheet(output: Path, panels: list[tuple[str, PIL.Image.Image]]) -> PIL.Image.Image:
-    """The source photograph and the panels side by side, each twice its size with its name above."""
-    first = np.asarray(PIL.Image.open(output / "room.png").convert("RGB"), np.float32) / 255
-    tiles = {"source": first[None]} | {title: np.asarray(image, np.float32)[None] / 255 for title, image in panels}
-    columns = [contact_sheet({title.split(":")[0]: tile}, scale=2) for title, tile in tiles.items()]
+    """The source photograph and the panels side by side, with its name above."""
+    source = PIL.Image.open(output / "room.png").convert("RGB")
+    tiles = {"source": source} | {title.split(":")[0]: image for title, image in panels}
+    columns = []
+    for title, image in tiles.items():
+        shown = np.asarray(image.resize((TILE, TILE), PIL.Image.Resampling.LANCZOS), np.float32) / 255
+        columns.append(contact_sheet({title: shown[None]}))
     sheet = PIL.Image.new("RGB", (sum(c.width for c in columns) + 4 * (len(columns) - 1), columns[0].height), "white")
     left = 0
     for column in columns:

@@ -65,6 +65,22 @@ def surface_points(points: torch.Tensor, grid: tuple[int, int], factor: int) -> 
     return fine.reshape(len(points), -1, 3)
 
 
+def within_outline(points: torch.Tensor, grid: tuple[int, int], factor: int) -> torch.Tensor:
+    """How far inside of an asset's outline each finer cell is, 1 inside, 0 outside, a half on it, from which cells know
+    a point alone. The outermost that do show the asset in part: the outline passes a quarter of a cell within them.
+
+    Args:
+        points: (M, K, 3), NaN where unknown. grid: (rows, columns) of the K cells.
+
+    Returns:
+        (M, rows * factor * columns * factor), in the order of `surface_points`.
+    """
+    known = torch.isfinite(points).all(-1).to(points.dtype).unflatten(1, grid).unsqueeze(1)
+    known = F.pad(known, (1, 1, 1, 1))  # what the crop cuts off does not go on
+    fine = F.interpolate(known, scale_factor=factor, mode="bilinear", align_corners=False)
+    return (2 * fine[:, 0, factor:-factor, factor:-factor] - 1).clamp_min(0).flatten(1)
+
+
 def card_places(scene: SceneTensors, cells: tuple[int, int], known_depth: torch.Tensor) -> torch.Tensor:
     """Where the cells of a crop lie when it stands as a flat card in its asset's 2D box.
 
@@ -268,6 +284,12 @@ class TokenLanding(nn.Module):
         rows, columns = self.grid
         features = features.view(-1, rows, columns, self.factor, self.factor, self.channels)
         features = features.transpose(2, 3).reshape(-1, self.channels)
+        if self.coverage and tokens.borrowed is not None:
+            # What another asset covered of its cells says nothing of this one's outline.
+            outline = within_outline(tokens.points[image, slot].float(), self.grid, self.factor)
+            borrowed = (tokens.borrowed[image, slot, None] > 0).expand_as(outline).reshape(-1, 1)
+            coverage = torch.where(borrowed, outline.view(-1, 1).to(features.dtype), features[:, -1:])
+            features = torch.cat([features[:, :-1], coverage], 1)
         with torch.no_grad(), torch.autocast(keep.device.type, enabled=False):
             points = surface_points(tokens.points[image, slot].float(), self.grid, self.factor)
             per_asset = points.shape[1]

@@ -86,13 +86,14 @@ class SceneTensors:
 @dataclass
 class TokenTensors:
     """One modality's tokens: `values` (B, N, K, D); `points` (B, N, K, 3) in the asset's local space, NaN where
-    unknown;
-    `extent` (B, N, 2, 3), the box the points belong to; `present` (B, N), 0 where the asset has no such tokens."""
+    unknown; `extent` (B, N, 2, 3), the box the points belong to; `present` (B, N), 0 where the asset has no such
+    tokens; `borrowed` (B, N), 1 where they were seen on another asset than the points, None where none was."""
 
     values: torch.Tensor
     points: torch.Tensor
     extent: torch.Tensor
     present: torch.Tensor
+    borrowed: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> TokenTensors:
         return _map(self, lambda tensor: tensor.to(device))
@@ -105,6 +106,8 @@ def _map(item, function):
     changed = {}
     for entry in fields(item):
         value = getattr(item, entry.name)
+        if value is None:
+            continue
         changed[entry.name] = function(value) if isinstance(value, torch.Tensor) else _map(value, function)
     return replace(item, **changed)
 

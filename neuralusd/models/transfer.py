@@ -36,7 +36,9 @@ def transfer_appearance(appearance: TokenTensors, geometry: TokenTensors) -> Tok
     values[image, slot] = share @ appearance.values[image, slot]
     points[image, slot] = geometry.points[image, slot]
     extent[image, slot] = geometry.extent[image, slot]
-    return TokenTensors(values, points, extent, appearance.present)
+    borrowed = torch.zeros_like(appearance.present)
+    borrowed[image, slot] = 1
+    return TokenTensors(values, points, extent, appearance.present, borrowed)
 
 
 def _in_box(tokens: TokenTensors, image: torch.Tensor, slot: torch.Tensor) -> torch.Tensor:
