@@ -268,8 +268,9 @@ class TestFinding:
     def test_a_cache_is_where_results_and_models_go(self, state, tmp_path, shot):
         client = connect(cache=str(tmp_path / "cache"))
         client.submit("encode", stage=str(shot)).wait()
-        assert len(list((tmp_path / "cache" / "jobs").iterdir())) == 1
+        assert len(list((tmp_path / "cache" / "service" / "jobs").iterdir())) == 1
         assert not (state / "jobs").exists()
+        assert (tmp_path / "cache" / "service").stat().st_mode & 0o777 == 0o700
 
 
 class Cutter:

@@ -105,7 +105,8 @@ def _serve(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     state = state / f"shared-{chosen}" if shared else state
     if args.cache and "HF_HOME" not in os.environ:
         os.environ["HF_HOME"] = os.path.join(os.path.abspath(args.cache), "huggingface")
-    settings = Settings(Path(os.path.abspath(args.cache)) if args.cache else state)
+    # A folder of ours in theirs: it is made unreadable for others.
+    settings = Settings(Path(os.path.abspath(args.cache), "service") if args.cache else state)
     settings.shared, settings.idle_minutes = shared, args.idle_exit
     settings.root = None if args.root is None else Path(os.path.realpath(args.root))
     settings.weights = set(args.allow_weights or ())

@@ -104,6 +104,13 @@ async def _run(
         ssl_certfile=certificate[0] if certificate else None,
         ssl_keyfile=certificate[1] if certificate else None,
     )
+    try:
+        config.load()
+    except OSError as error:  # ssl's errors are of this kind
+        files = " and ".join(certificate or ())
+        raise ServiceUnavailable(
+            f"{files} are no certificate and its key ({error.strerror or error}). Give both as PEM.", "certificate"
+        ) from error
     server = _Server(config)
     own = None if settings.shared else state / "service.json"
     with _signals(service):
@@ -115,7 +122,8 @@ async def _run(
             if own is not None and not serving.done():
                 said = {"url": url, "pid": os.getpid(), "version": __version__, "protocol": PROTOCOL}
                 write_private(str(own), json.dumps({**said, "python": sys.executable, "started": time.time()}))
-            say(f"neuralusd {__version__} serves at {url}")
+            if not serving.done():
+                say(f"neuralusd {__version__} serves at {url}")
             await asyncio.wait({serving, working}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             if own is not None:
