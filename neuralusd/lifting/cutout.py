@@ -100,7 +100,8 @@ def _open(image: Picture, max_size: int) -> tuple[Photo, np.ndarray | None]:
         # The colour of what is half transparent is its own, not mixed with white.
         profile, image = image.info.get("icc_profile"), upright.convert("RGB")
         image.info = {"icc_profile": profile} if profile else {}
-    photo = open_photo(image, max_size)
+    # What is wrong with a file is said with its name.
+    photo = open_photo(source if source and alpha is None else image, max_size)
     photo.source = source
     return photo, None if alpha is None else _transparency(alpha, photo.image.size)
 

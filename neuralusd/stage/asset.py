@@ -79,7 +79,7 @@ def build_asset(
         colors.Set(Vt.Vec3fArray.FromNumpy(srgb_to_linear(mesh.colors()).astype(np.float32)))
     else:
         UsdGeom.Scope.Define(stage, f"/{name}/Materials")
-        look = _write_look(stage, f"/{name}/Materials/Look", texture)
+        look = _write_look(stage, f"/{name}/Materials/{name}", texture)
         UsdShade.MaterialBindingAPI.Apply(geometry.GetPrim()).Bind(look)
     return stage
 
