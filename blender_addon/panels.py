@@ -171,9 +171,8 @@ CLASSES = (
 )
 
 
-def draw_preferences(said: preferences.Preferences, context: bpy.types.Context) -> None:
+def draw_preferences(said: preferences.Preferences, context: bpy.types.Context, layout: bpy.types.UILayout) -> None:
     """The extension's preferences."""
-    layout = said.layout
     layout.use_property_split = True
     layout.row().prop(said, "service", expand=True)
     if said.service == "URL":

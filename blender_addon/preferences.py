@@ -66,7 +66,7 @@ class Preferences(bpy.types.AddonPreferences):
     def draw(self, context: bpy.types.Context) -> None:
         from . import panels
 
-        panels.draw_preferences(self, context)
+        panels.draw_preferences(self, context, self.layout)
 
 
 def get() -> Preferences:

@@ -63,8 +63,9 @@ bpy.data.objects["Red Box"].location.z += 0.4
 bpy.ops.neuralusd.render(filepath="//after.png")
 image = bpy.data.images["Neural Render"]
 result["image"] = [list(image.size), bool(image.packed_file)]
-result["shown"] = bool(abs(picture(ARGUMENTS["folder"] + "/after.png")[..., :3]
-                           - 255 * __import__("numpy").array(image.pixels[:]).reshape(128, 128, -1)[::-1, :, :3]).max() < 1e-3)
+import numpy as np
+shown = 255 * np.array(image.pixels[:]).reshape(128, 128, -1)[::-1, :, :3]
+result["shown"] = bool(abs(picture(ARGUMENTS["folder"] + "/after.png")[..., :3] - shown).max() < 1e-3)
 """,
             tmp_path,
         )
@@ -224,8 +225,9 @@ def look(each):
     bpy.context.view_layer.update()
     corners = [mesh.matrix_world @ __import__("mathutils").Vector(c) for c in mesh.bound_box]
     images = [n.image for n in mesh.active_material.node_tree.nodes if n.type == "TEX_IMAGE"]
-    return {"low": [min(c[i] for c in corners) for i in range(3)], "high": [max(c[i] for c in corners) for i in range(3)],
-            "faces": len(mesh.data.polygons), "texture": [bool(i.packed_file) for i in images], "uv": len(mesh.data.uv_layers)}
+    low, high = ([limit(c[i] for c in corners) for i in range(3)] for limit in (min, max))
+    textures, uvs = [bool(i.packed_file) for i in images], len(mesh.data.uv_layers)
+    return {"low": low, "high": high, "faces": len(mesh.data.polygons), "texture": textures, "uv": uvs}
 root = bpy.context.object
 result["name"], result["look"] = root.name, look(root)
 result["role"], result["text"] = root.neuralusd.role, root.neuralusd.text
@@ -309,7 +311,8 @@ result["plain"] = module("operators.display").is_plain(scene)
 bpy.ops.render.render(write_still=True)
 # Half of the frame, as a border.
 render = scene.render
-render.use_border, render.border_min_x, render.border_max_x, render.border_min_y, render.border_max_y = True, 0.25, 0.75, 0, 0.5
+render.use_border, render.border_min_x, render.border_max_x = True, 0.25, 0.75
+render.border_min_y, render.border_max_y = 0, 0.5
 render.use_crop_to_border, render.filepath = True, folder + "/border.png"
 bpy.ops.render.render(write_still=True)
 """,

@@ -71,14 +71,14 @@ class NEURALUSD_RenderEngine(bpy.types.RenderEngine):
         try:
             for name, channel in passes:
                 self.add_pass(name, 1, channel, layer=layer.name)
-            folder = on_main(preferences.work_folder, self.test_break)
+            folder = on_main(preferences.work_folder, self.stopped)
             self.update_stats("Neural USD", "sending the scene")
             # Blender renders in a thread of its own, where nothing may be exported.
-            work = on_main(lambda: RenderScene(scene, layer, folder, passes=bool(passes)), self.test_break)
+            work = on_main(lambda: RenderScene(scene, layer, folder, passes=bool(passes)), self.stopped)
             task = _Reporting(self, work, scene, layer)
             result: Rendered = task.run()
             self._write(task, result, scene, layer)
-            on_main(result.keep_tokens, self.test_break)
+            on_main(result.keep_tokens, self.stopped)
         except Stopped:
             return
         except Exception as error:
@@ -90,6 +90,10 @@ class NEURALUSD_RenderEngine(bpy.types.RenderEngine):
             self.error_set(str(error))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def stopped(self) -> bool:
+        """Whether Blender wants the render to stop, as after Esc."""
+        return bool(self.test_break())
 
     def _write(self, task: _Reporting, result: Rendered, scene: bpy.types.Scene, layer: bpy.types.ViewLayer) -> None:
         with open(result.file, "rb") as file:
@@ -132,7 +136,7 @@ class _Reporting(Task):
                 self.write({"Combined": self.combined(pixels.read_png(picture))}, final=False)
             except ValueError:  # an intermediate picture is a courtesy
                 pass
-        return bool(self.engine.test_break())
+        return self.engine.stopped()
 
     def combined(self, image: np.ndarray) -> np.ndarray:
         """A picture of the service as the frame's linear RGBA, its top row first."""

@@ -38,7 +38,8 @@ class Preview:
         self._place = (0, 0, 1, 1)
         self._aspect = 1.0
         self._image: np.ndarray | None = None
-        self._shown_aspect = 1.0
+        self._shown_aspect = self._shown_next = 1.0
+        self._asked: View | None = None
         self._texture: Any = None
         self._task: Task | None = None
         self._request: RenderScene | None = None
@@ -122,7 +123,7 @@ class Preview:
                 shutil.rmtree(folder, ignore_errors=True)
                 return
             self._last = state
-            self._shown_next = self._aspect
+            self._shown_next, self._asked = self._aspect, self._view
             self._request = request
             self.said = "rendering"
             self._task = Task("Viewport", request).start()
@@ -141,7 +142,10 @@ class Preview:
             with open(task.result.file, "rb") as file:
                 self._image = pixels.read_png(file.read())
             self._shown_aspect, self._texture, self.said = self._shown_next, None, ""
-            task.result.keep_tokens()
+            if self._asked is None:
+                task.result.keep_tokens()
+            elif task.result.tokens:  # tokens of a passing look are not worth keeping
+                self.said = "not everything is encoded: press Encode to keep what the camera sees"
         except Stopped:
             pass
         except Exception as error:

@@ -63,17 +63,14 @@ class Asking:
             self._clean()
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        if bpy.app.background or context.window is None:
+        if not has_events(context):
             return self.execute(context)
         try:
             self._task = Task(self.label, self.prepare(context)).start()
         except Exception as error:
             self._clean()
             return self._failed(error)
-        manager = context.window_manager
-        self._timer = manager.event_timer_add(INTERVAL, window=context.window)
-        manager.modal_handler_add(self)
-        manager.progress_begin(0, 100)
+        self._listen(context)
         return {"RUNNING_MODAL"}
 
     def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
@@ -112,6 +109,12 @@ class Asking:
             self._task.cancel()
         self._end(context)
 
+    def _listen(self, context: bpy.types.Context) -> None:
+        manager = context.window_manager
+        self._timer = manager.event_timer_add(INTERVAL, window=context.window)
+        manager.modal_handler_add(self)
+        manager.progress_begin(0, 100)
+
     def _end(self, context: bpy.types.Context) -> None:
         manager = context.window_manager
         if self._timer is not None:
@@ -135,6 +138,11 @@ class Asking:
             error = Problem(f"{type(error).__name__}: {error}. The console has the details; please report it.")
         self.report({"ERROR"}, str(error))
         return {"CANCELLED"}
+
+
+def has_events(context: bpy.types.Context) -> bool:
+    """Whether there is a window whose events drive a modal operator."""
+    return not bpy.app.background and context.window is not None
 
 
 def redraw(context: bpy.types.Context) -> None:

@@ -1,0 +1,562 @@
+"""The extension as a user meets it: its zip, its panels, progress and Esc, and what it says when things are missing."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from blender_process import PROJECT, blenders, build, install, installed, service
+
+from neuralusd.service import client
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    with service(tmp_path_factory.mktemp("state")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module", params=blenders())
+def blender(request, blender_python, running, tmp_path_factory):
+    return installed(request.param or blender_python, tmp_path_factory.mktemp("blender"), running)
+
+
+SCENE = """
+scene = empty()
+box("Box")
+box("Other", (2, 0, 0))
+"""
+
+# Runs an operator as a button does: invoked, then modal, with timer events in place of a window's. In background mode
+# Blender itself only ever executes, so the events come from within.
+MODAL = """
+import time
+from types import SimpleNamespace
+base = module("operators.base")
+base.has_events = lambda context: True
+base.Asking._listen = lambda self, context: None
+
+def press(operator, name, each=lambda task: None, **arguments):
+    cls, answers = getattr(bpy.types, name), []
+    execute = cls.execute
+
+    def events(self, context):
+        cls.execute = execute
+        answer = self.invoke(context, None)
+        while answer in ({"RUNNING_MODAL"}, {"PASS_THROUGH"}):
+            module("tasks").pump()
+            key = each(self._task)
+            answer = self.modal(context, SimpleNamespace(type=key or "TIMER", value="PRESS" if key else "NOTHING"))
+            time.sleep(0.02)
+        answers.append(answer)
+        return answer
+
+    cls.execute = events
+    try:
+        operator(**arguments)
+    finally:
+        cls.execute = execute
+    return answers[0]
+"""
+
+
+class TestZip:
+    def test_blender_s_own_tool_finds_it_valid(self, blender_python, tmp_path):
+        zip_file = build(tmp_path, "--without-wheel")
+        code = (
+            "import bpy, os; print(bpy.utils.system_resource('SCRIPTS')); import sys; sys.stdout.flush(); os._exit(0)"
+        )
+        scripts = subprocess.run([blender_python, "-c", code], capture_output=True, text=True).stdout.split("\n")[0]
+        tool = Path(scripts) / "addons_core/bl_pkg/cli/blender_ext.py"
+        done = subprocess.run([sys.executable, tool, "validate", zip_file], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        names = zipfile.ZipFile(zip_file).namelist()
+        assert {"LICENSE", "blender_manifest.toml", "service/client.py", "schema/plugInfo.json"} <= set(names)
+        assert "build.py" not in names and not any("__pycache__" in name for name in names)
+
+    def test_the_same_files_make_the_same_zip(self, tmp_path):
+        first = build(tmp_path / "a", "--without-wheel").read_bytes()
+        assert build(tmp_path / "b", "--without-wheel").read_bytes() == first
+
+    def test_a_manifest_that_blender_refuses_is_not_built(self, tmp_path):
+        folder = tmp_path / "blender_addon"
+        shutil.copytree(PROJECT / "blender_addon", folder, ignore=shutil.ignore_patterns("__pycache__"))
+        (tmp_path / "neuralusd").mkdir()
+        shutil.copy(PROJECT / "neuralusd/_version.py", tmp_path / "neuralusd")
+        manifest = folder / "blender_manifest.toml"
+        text = manifest.read_text()
+        text = text.replace('tagline = "', 'tagline = "' + 70 * "x").replace('version = "0.1.0"', 'version = "9.9.9"')
+        manifest.write_text(text)
+        done = subprocess.run([sys.executable, folder / "build.py"], capture_output=True, text=True)
+        assert done.returncode == 1 and "tagline has" in done.stderr and "9.9.9" in done.stderr
+        assert "Traceback" not in done.stderr and not list(tmp_path.rglob("*.zip"))
+
+    def test_no_file_imports_what_blender_has_not(self):
+        for file in (PROJECT / "blender_addon").rglob("*.py"):
+            text = file.read_text(encoding="utf-8")
+            assert "SPDX-License-Identifier: GPL-3.0-or-later" in text, file
+            for word in ("import torch", "import neuralusd", "from neuralusd", "import PIL"):
+                code = [line.strip() for line in text.splitlines() if line.strip().startswith(word)]
+                assert code == [], file
+
+    def test_install_enable_disable(self, blender, tmp_path):
+        zip_file, resources = build(tmp_path, "--without-wheel"), tmp_path / "resources"
+        install(blender.python, zip_file, resources)
+        again = type(blender)(blender.python, resources, blender.service)
+        found = again.run(
+            """
+for turn in range(2):
+    enable()
+    assert hasattr(bpy.types.Scene, "neuralusd") and hasattr(bpy.types, "NEURALUSD_OT_render")
+    bpy.context.scene.render.engine = "NEURALUSD"
+    bpy.context.scene.render.engine = "CYCLES"
+    bpy.ops.preferences.addon_disable(module=EXTENSION)
+    left = [name for name in dir(bpy.types) if name.startswith("NEURALUSD")]
+    result.setdefault("left", []).extend(left + [name for name in ("neuralusd",) if hasattr(bpy.types.Scene, name)])
+    for handlers in (bpy.app.handlers.save_post, bpy.app.handlers.load_post):
+        result["left"].extend(str(each) for each in handlers if "neural" in getattr(each, "__module__", ""))
+enable()
+bpy.ops.extensions.package_uninstall(repo_index=1, pkg_id="neuralusd")
+result["there"] = EXTENSION in bpy.context.preferences.addons
+""",
+            tmp_path,
+            installed=False,
+        )
+        assert found["left"] == [] and not found["there"]
+
+
+class TestPanels:
+    def test_every_panel_draws(self, blender, tmp_path):
+        found = blender.run(
+            SCENE
+            + """
+from types import SimpleNamespace
+manager, said = bpy.context.window_manager, bpy.context.object or bpy.data.objects["Box"]
+bpy.context.view_layer.objects.active = said
+panels, tasks = module("panels"), module("tasks")
+
+def draw(function):
+    # A layout of Blender's own, which names every property and operator that it does not know on stderr.
+    layout = manager.popmenu_begin__internal("", icon="NONE").layout
+    function(layout)
+    words = []
+    def walk(items):
+        for item in items:
+            words.append(item.get("rna") or item.get("operator") or item.get("draw_string") or "")
+            walk(item.get("items", ()))
+    walk(layout.introspect())
+    return words
+
+area = next(area for area in bpy.context.screen.areas if area.type == "VIEW_3D")
+region = next(region for region in area.regions if region.type == "UI")
+states = ["pass", "said.neuralusd.appearance_from, said.neuralusd.geometry_from = 'OBJECT', 'IMAGE'",
+          "scene.camera = None", "scene.render.engine = 'NEURALUSD'", "preferences().python = ''"]
+for state in states:
+    exec(state)
+    with bpy.context.temp_override(window=manager.windows[0], area=area, region=region):
+        for panel in panels.CLASSES:
+            if not hasattr(panel, "poll") or panel.poll(bpy.context):
+                words = draw(lambda layout: panel.draw(SimpleNamespace(layout=layout), bpy.context))
+                result.setdefault(panel.__name__, []).append(words)
+
+task = tasks.Task("Something", lambda task: None)
+task.fraction, task.said, task.log = 0.5, "half", ["a line"]
+tasks.running.append(task)
+module("operators.setup").found[:] = [module("environment").Finding("Python", False, "is not there", "Press Set Up")]
+module("operators.setup").last_log[:] = ["> pip install"]
+for service in ("LOCAL", "URL"):
+    preferences().service = service
+    result["preferences " + service] = draw(lambda layout: panels.draw_preferences(preferences(), bpy.context, layout))
+result["running"] = draw(panels.draw_running)
+""",
+            tmp_path,
+        )
+        for mistake in ("not found", "unknown operator", "enum", "rna_uiItem", "Traceback"):
+            assert mistake not in found["stderr"] + found["stdout"].replace("RESULT", ""), mistake
+        drawn = json.dumps({name: value for name, value in found.items() if name not in ("stdout", "stderr")})
+        assert len(found["NEURALUSD_PT_main"]) == 5 and len(found["NEURALUSD_PT_settings"]) == 2
+        for verb in ("render", "encode", "lift", "check", "setup", "stop", "standard_view"):
+            assert f"neuralusd.{verb}()" in drawn, verb
+        for word in (
+            "Seed",
+            "Role",
+            "Presence",
+            "Appearance",
+            "Geometry",
+            "Object",
+            "Image",
+            "Token",
+            "Python",
+            "Cache",
+        ):
+            assert word in drawn, word
+        assert "is not there" in drawn and "bpy.ops.neuralusd.stop()" in found["running"]
+        for verb in ("resample", "compose", "depict"):  # verbs that cannot be asked for yet have no buttons
+            assert verb not in drawn
+
+
+class TestProgressAndCancel:
+    def test_a_button_works_beside_the_window_and_ends_by_itself(self, blender, tmp_path):
+        found = blender.run(
+            SCENE
+            + MODAL
+            + """
+seen = []
+def look(task):
+    seen.append((round(task.fraction, 2), task.said, len(module("tasks").running)))
+scene.neuralusd.steps = 40
+result["answer"] = list(press(bpy.ops.neuralusd.render, "NEURALUSD_OT_render", look))
+result["image"] = "Neural Render" in bpy.data.images
+result["fractions"] = sorted({fraction for fraction, _, _ in seen})
+result["said"] = sorted({said for _, said, _ in seen})
+result["running"] = [max(count for _, _, count in seen), len(module("tasks").running)]
+result["left"] = os.listdir(module("preferences").cache_folder() + "/work")
+result["record"] = bool(bpy.data.objects["Box"].neuralusd.record)
+""",
+            tmp_path,
+        )
+        assert found["answer"] == ["FINISHED"] and found["image"] and found["record"]
+        assert len(found["fractions"]) > 5 and "rendering" in found["said"]
+        assert found["running"] == [1, 0] and found["left"] == []
+
+    def test_esc_cancels_in_the_middle(self, blender, running, tmp_path):
+        found = blender.run(
+            SCENE
+            + MODAL
+            + """
+bpy.ops.neuralusd.encode()
+scene.neuralusd.steps = 1000
+begun = []
+def look(task):
+    if task.said == "rendering" and task.fraction > 0.01:
+        begun.append(time.monotonic())
+        return "ESC"
+result["answer"] = list(press(bpy.ops.neuralusd.render, "NEURALUSD_OT_render", look))
+result["seconds"] = time.monotonic() - begun[0]
+result["image"] = "Neural Render" in bpy.data.images
+connection = module("connection")
+client = connection.connect(module("export").where())
+until = time.monotonic() + 30
+while any(job["state"] in ("queued", "running") for job in client.jobs()) and time.monotonic() < until:
+    time.sleep(0.1)
+result["jobs"] = [job["state"] for job in client.jobs() if job["verb"] == "render"][:1]
+while module("tasks").running and time.monotonic() < until:
+    time.sleep(0.1)
+result["left"] = os.listdir(module("preferences").cache_folder() + "/work")
+# And the next is as ever.
+scene.neuralusd.steps = 0
+result["next"] = list(press(bpy.ops.neuralusd.render, "NEURALUSD_OT_render"))
+""",
+            tmp_path,
+        )
+        assert found["answer"] == ["CANCELLED"] and not found["image"]
+        assert found["jobs"] == ["cancelled"] and found["left"] == [] and found["next"] == ["FINISHED"]
+
+    def test_f12_cancels_in_the_middle(self, blender, tmp_path):
+        found = blender.run(
+            SCENE
+            + """
+bpy.ops.neuralusd.encode()
+scene.neuralusd.steps, scene.render.engine = 1000, "NEURALUSD"
+cls = module("engine.engine").NEURALUSD_RenderEngine
+asked = []
+# As Esc in the render window: Blender says so when it is asked.
+stopped = cls.stopped
+cls.stopped = lambda self: (asked.append(1), len(asked) > 12)[1]
+result["render"] = list(bpy.ops.render.render())
+cls.stopped = stopped
+client = module("connection").connect(module("export").where())
+import time
+until = time.monotonic() + 30
+while any(job["state"] in ("queued", "running") for job in client.jobs()) and time.monotonic() < until:
+    time.sleep(0.1)
+result["jobs"] = [job["state"] for job in client.jobs() if job["verb"] == "render"][:1]
+result["left"] = os.listdir(module("preferences").cache_folder() + "/work")
+""",
+            tmp_path,
+        )
+        assert found["jobs"] == ["cancelled"] and found["left"] == []
+
+    def test_an_encode_is_one_undo_step(self, blender, tmp_path):
+        found = blender.run(
+            SCENE
+            + """
+bpy.ops.ed.undo_push(message="before")
+bpy.ops.neuralusd.encode()
+first = bpy.data.objects["Box"].neuralusd.record
+bpy.ops.ed.undo_push(message="encoded")
+bpy.data.objects["Box"].location.x -= 1
+bpy.ops.neuralusd.encode(force=True)
+result["changed"] = bpy.data.objects["Box"].neuralusd.record != first
+bpy.ops.ed.undo_push(message="encoded again")
+bpy.ops.ed.undo()
+result["back"] = bpy.data.objects["Box"].neuralusd.record == first
+result["missing"] = shot()[1].missing
+""",
+            tmp_path,
+        )
+        assert found["changed"] and found["back"] and found["missing"] == []
+
+    def test_other_threads_reach_the_main_one_and_give_up_when_stopped(self, blender, tmp_path):
+        found = blender.run(
+            """
+import threading, time
+tasks = module("tasks")
+answers, waits, stop = [], threading.Event(), threading.Event()
+def work():
+    answers.append(tasks.on_main(lambda: len(bpy.data.objects)))
+    waits.wait()
+    try:
+        tasks.on_main(lambda: answers.append("too late"), stop.is_set)
+    except tasks.Stopped:
+        answers.append("stopped")
+thread = threading.Thread(target=work)
+thread.start()
+while not answers:
+    tasks.pump()
+waits.set()
+stop.set()  # the main thread waits for the other one, as when a render is cancelled
+thread.join(10)
+tasks.pump()
+result["answers"] = answers
+""",
+            tmp_path,
+        )
+        assert found["answers"][0] >= 0 and found["answers"][1:] == ["stopped"]
+
+
+class TestServices:
+    def test_a_service_that_is_killed_in_the_middle(self, blender, tmp_path):
+        state = tmp_path / "state"
+        other = type(blender)(blender.python, blender.resources, {"NEURALUSD_STATE": str(state)})
+        script = other.start(
+            SCENE
+            + """
+scene.neuralusd.steps = 1000
+result["error"] = refused(bpy.ops.neuralusd.render)
+result["left"] = os.listdir(module("preferences").cache_folder() + "/work")
+scene.neuralusd.steps = 1
+result["next"] = list(bpy.ops.neuralusd.render())
+""",
+            tmp_path,
+        )
+        until = time.monotonic() + 100
+        while not _rendering(state) and time.monotonic() < until:
+            assert script.poll() is None, script.communicate()
+            time.sleep(0.2)
+        pid = json.loads((state / "service.json").read_text())["pid"]
+        os.kill(pid, signal.SIGKILL)
+        found = other.read(*script.communicate(timeout=100))
+        _stop(state)
+        assert "Traceback" not in found["error"] and len(found["error"]) > 20
+        assert found["left"] == [] and found["next"] == ["FINISHED"]
+
+    def test_a_service_of_another_version(self, blender, tmp_path):
+        state = tmp_path / "state"
+        code = (
+            "import neuralusd.service.client as c; c.PROTOCOL = 99\n"
+            "from neuralusd.cli import main; import sys; sys.exit(main(['serve', '--port', '0']))"
+        )
+        environment = {**os.environ, "NEURALUSD_STATE": str(state)}
+        newer = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.DEVNULL)
+        try:
+            until = time.monotonic() + 60
+            while not (state / "service.json").exists() and time.monotonic() < until:
+                time.sleep(0.1)
+            other = type(blender)(blender.python, blender.resources, {"NEURALUSD_STATE": str(state)})
+            found = other.run(
+                SCENE
+                + """
+result["render"] = refused(bpy.ops.neuralusd.render)
+result["check"] = list(bpy.ops.neuralusd.check())
+result["found"] = [[each.name, each.ok, each.detail] for each in module("operators.setup").found]
+""",
+                tmp_path,
+            )
+        finally:
+            newer.terminate()
+            newer.wait()
+        assert "protocol 99" in found["render"] and "Update this program" in found["render"]
+        name, ok, detail = found["found"][-1]
+        assert name == "Service" and not ok and "protocol 99" in detail
+
+    def test_a_service_on_another_machine(self, blender, tmp_path):
+        """It gets the scene as one package, and nothing of this machine's disk."""
+        environment = {**os.environ, "NEURALUSD_STATE": str(tmp_path / "state")}
+        serve = [sys.executable, "-m", "neuralusd", "serve", "--tokens", str(tmp_path / "tokens")]
+        said = subprocess.run(
+            [*serve, "--new-token", "anna", "--json"], capture_output=True, text=True, env=environment
+        )
+        token = json.loads(said.stdout)["token"]
+        with subprocess.Popen(
+            [*serve, "--host", "127.0.0.1", "--port", "0", "--json"], stdout=subprocess.PIPE, text=True, env=environment
+        ) as process:
+            try:
+                url = json.loads(process.stdout.readline())["url"]
+                found = blender.run(
+                    SCENE
+                    + """
+local = ARGUMENTS["folder"] + "/local.png"
+bpy.ops.neuralusd.render(filepath=local)
+said = preferences()
+said.service, said.url, said.token = "URL", ARGUMENTS["url"], ARGUMENTS["token"]
+bpy.ops.neuralusd.render(filepath=ARGUMENTS["folder"] + "/remote.png")
+result["difference"] = float(abs(picture(local) - picture(ARGUMENTS["folder"] + "/remote.png")).max())
+bpy.ops.neuralusd.encode(force=True)
+bpy.ops.neuralusd.check()
+result["found"] = [each.detail for each in module("operators.setup").found if not each.ok]
+said.token = "wrong"
+result["token"] = refused(bpy.ops.neuralusd.render)
+said.url, said.token = "http://127.0.0.1:9", ARGUMENTS["token"]
+result["nobody"] = refused(bpy.ops.neuralusd.render)
+said.url = ""
+result["empty"] = refused(bpy.ops.neuralusd.render)
+said.url, said.token = ARGUMENTS["url"], ""
+result["no token"] = refused(bpy.ops.neuralusd.render)
+""",
+                    tmp_path,
+                    url=url,
+                    token=token,
+                )
+            finally:
+                process.terminate()
+        assert found["difference"] <= 1 and found["found"] == []
+        assert "token" in found["token"] and "does not answer" in found["nobody"]
+        assert "no address" in found["empty"] and "wants a token" in found["no token"]
+
+
+class TestSetUp:
+    def test_check_says_what_is_missing_and_how_to_get_it(self, blender, tmp_path):
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+        found = blender.run(
+            """
+def check(python):
+    preferences().python = python
+    bpy.ops.neuralusd.check()
+    return [[each.name, each.ok, each.detail, each.cure] for each in module("operators.setup").found]
+result["none"] = check("")
+result["missing"] = check("/no/such/python")
+result["bare"] = check(ARGUMENTS["bare"])
+result["good"] = check(ARGUMENTS["good"])
+scene = empty()
+box("Box")
+preferences().python = "/no/such/python"
+result["render"] = refused(bpy.ops.neuralusd.render)
+""",
+            tmp_path,
+            bare=str(tmp_path / "bare/bin/python"),
+            good=sys.executable,
+        )
+        [[_, ok, detail, cure]] = found["none"]
+        assert not ok and "not installed" in detail and "Set Up" in cure
+        [[_, ok, detail, cure]] = found["missing"]
+        assert not ok and "/no/such/python" in detail and cure
+        missing = {name: cure for name, ok, _, cure in found["bare"] if not ok}
+        assert {"neuralusd", "torch", "usd-core"} <= missing.keys() and all(
+            "Set Up" in cure for cure in missing.values()
+        )
+        assert all(ok for _, ok, _, _ in found["good"]) and found["good"][-1][:3] == ["Weights", True, "mini"]
+        assert "/no/such/python" in found["render"]
+
+    def test_without_an_environment_a_button_says_what_to_press(self, blender, tmp_path):
+        other = type(blender)(blender.python, blender.resources, {"NEURALUSD_STATE": str(tmp_path / "state")})
+        found = other.run(
+            SCENE
+            + """
+preferences().python = ""
+result["render"] = refused(bpy.ops.neuralusd.render)
+""",
+            tmp_path,
+        )
+        assert "Set Up" in found["render"] and "not installed" in found["render"]
+
+    def test_set_up_makes_an_environment(self, blender, tmp_path):
+        """With wheels of the test's own that need nothing, so that no network is needed."""
+        wheels = tmp_path / "wheels"
+        wheels.mkdir()
+        _wheel(wheels, "torch", "9.0")
+        _wheel(wheels, "neuralusd", "0.0.1", requires="torch")
+        found = blender.run(
+            MODAL
+            + """
+os.environ.update(PIP_NO_INDEX="1", PIP_FIND_LINKS=ARGUMENTS["wheels"])
+bpy.context.preferences.system.use_online_access = True
+module("preferences").WHEELS = ARGUMENTS["wheels"]
+environment, tasks = module("environment"), module("tasks")
+environment.NEEDED_BYTES = {"CPU": 1e6, "GPU": 1e6}
+preferences().python = ""
+folder = module("preferences").environment_folder()
+seen = []
+def look(task):
+    seen.append([task.fraction, task.said])
+result["answer"] = list(press(bpy.ops.neuralusd.setup, "NEURALUSD_OT_setup", look))
+result["python"] = module("preferences").service_python()
+result["seen"] = [seen[0], seen[-1], len({fraction for fraction, _ in seen})]
+result["log"] = open(os.path.dirname(folder) + "/setup.log").read()
+# Cancelled in the middle, the one before is still there.
+def cancel(task):
+    return "ESC" if "getting neuralusd" in task.said else None
+result["cancelled"] = list(press(bpy.ops.neuralusd.setup, "NEURALUSD_OT_setup", cancel))
+until = time.monotonic() + 20
+while tasks.running and time.monotonic() < until:
+    time.sleep(0.1)
+result["after cancel"] = [module("preferences").service_python(), sorted(os.listdir(os.path.dirname(folder)))]
+# So it is when the new one fails.
+os.unlink(ARGUMENTS["wheels"] + "/torch-9.0-py3-none-any.whl")
+result["error"] = refused(bpy.ops.neuralusd.setup)
+result["after error"] = module("preferences").service_python()
+bpy.context.preferences.system.use_online_access = False
+result["offline"] = refused(bpy.ops.neuralusd.setup)
+""",
+            tmp_path,
+            wheels=str(wheels),
+        )
+        assert found["answer"] == ["FINISHED"] and os.path.isfile(found["python"])
+        assert "Successfully installed neuralusd-0.0.1" in found["log"] and found["seen"][2] > 4
+        assert found["cancelled"] == ["CANCELLED"]
+        assert found["after cancel"][0] == found["python"] == found["after error"]
+        assert "environment.before" not in found["after cancel"][1]
+        assert "No matching distribution found for torch" in found["error"] and "Traceback" not in found["error"]
+        assert "may not use the internet" in found["offline"]
+
+
+def _rendering(state: Path) -> bool:
+    before = os.environ["NEURALUSD_STATE"]
+    os.environ["NEURALUSD_STATE"] = str(state)
+    try:
+        jobs = client.connect(start=False).jobs()
+    except client.ServiceError:
+        return False
+    finally:
+        os.environ["NEURALUSD_STATE"] = before
+    return any(job["state"] == "running" and job["progress"]["step"] > 20 for job in jobs)
+
+
+def _stop(state: Path) -> None:
+    before = os.environ["NEURALUSD_STATE"]
+    os.environ["NEURALUSD_STATE"] = str(state)
+    try:
+        client.connect(start=False).shutdown()
+    finally:
+        os.environ["NEURALUSD_STATE"] = before
+
+
+def _wheel(folder: Path, name: str, version: str, requires: str = "") -> None:
+    """A wheel of one module that has a version."""
+    info = f"{name}-{version}.dist-info"
+    needs = f"Requires-Dist: {requires}\n" if requires else ""
+    files = {
+        f"{name}.py": f"__version__ = {version!r}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        for path, text in {**files, f"{info}/RECORD": record}.items():
+            wheel.writestr(path, text)
