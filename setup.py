@@ -38,7 +38,7 @@ setup(
         "embreex>=2.17.7",  # ... by Embree
         "mapbox-earcut>=1.0.3",  # triangles of concave and holed faces
         "scikit-image>=0.24",  # lift: a solid's surface; outlines; colours
-        "manifold3d>=3.1",  # lift: closed meshes that stay closed with fewer triangles
+        "manifold3d>=3.2",  # lift: closed meshes that stay closed with fewer triangles
         "xatlas>=0.0.9",  # lift: texture coordinates
         "tqdm>=4.66",
         "psutil>=6",  # how much memory there is, for doctor; how much the service's worker takes

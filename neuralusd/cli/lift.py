@@ -16,9 +16,10 @@ Makes a 3D asset of the object in a picture: a closed mesh with a texture and a
 UsdPreviewSurface, in metres, its feet on the ground, with tokens, so that
 `neuralusd render` shows it wherever it is referenced.
 
-What is object and what background comes from the picture's alpha channel; else
-from --mask; else from a segmenter (a hub id or a local folder of a transformers
-model); else, where the picture's border is of nearly one colour, from that.
+What is object and what background comes from --mask; else from the picture's
+alpha channel; else from a segmenter (a hub id or a local folder of a
+transformers model); else, where the picture's border is of nearly one colour,
+from that.
 
 There is one lifter yet, `silhouette`. It extrudes the object's outline to a
 rounded solid: as wide and high as the picture shows, as thick as the outline is

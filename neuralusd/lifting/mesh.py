@@ -60,7 +60,14 @@ def _normals(distance: np.ndarray, points: np.ndarray, faces: np.ndarray) -> np.
     import trimesh
     from scipy.ndimage import map_coordinates
 
-    normals = np.array(trimesh.Trimesh(points, faces, process=False).vertex_normals)
+    mesh = trimesh.Trimesh(points, faces, process=False)
+    normals = np.array(mesh.vertex_normals)
+    # Where faces of opposite sides meet in a point, they leave it none; one of them is better.
+    lost = ~(np.linalg.norm(normals, axis=1) > 0.5)
+    one = np.tile([0.0, 0.0, 1.0], (len(points), 1))
+    whole = np.linalg.norm(mesh.face_normals, axis=1) > 0.5
+    one[faces[whole].ravel()] = np.repeat(mesh.face_normals[whole], 3, axis=0)
+    normals[lost] = one[lost]
     ahead, behind = (
         np.stack([map_coordinates(distance, (points + step).T, order=1, mode="nearest") for step in steps], axis=1)
         for steps in (np.eye(3), -np.eye(3))
