@@ -186,8 +186,8 @@ def checkpoint_activations(pipeline: NeuralUSDPipeline) -> None:
         backbone = getattr(encoder, "backbone", None)  # `PatchCropEncoder` has none, and nothing to save
         if backbone is not None:
             # The name that transformers 5.23 gave it; older ones know the other.
-            enable = getattr(backbone, "activation_checkpointing_enable", None) or backbone.gradient_checkpointing_enable
-            enable({"use_reentrant": False})
+            enable = getattr(backbone, "activation_checkpointing_enable", None)
+            (enable or backbone.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
 def check_size(world: PackedWorld, config: RenderTrainingConfig) -> None:
