@@ -61,8 +61,7 @@ def render(
             does), and holds nothing where it names none.
         before_image: its image, a file, an image, or (H, W, 3) sRGB in 0..1; rendered where missing.
         progress: called as the work goes on, over all the images that have to be rendered; may cancel.
-        on_picture: called with the picture as it emerges from the noise, where there are several steps, some times a
-            second at most.
+        on_picture: called with the picture as it emerges, where there are several steps, some times a second at most.
 
     Returns:
         The image; `info["neuralusd"]` says how it was made, and `save_image` writes that into the PNG.
@@ -84,16 +83,19 @@ def render(
 
     image = PIL.Image.new("RGB", (size, size))
     shown = -_PICTURE_EVERY
+    latents: Any = None
     for number, (scene, mask) in enumerate(reversed(scenes)):
 
         def on_step(
             pipe: NeuralUSDPipeline, step: int, timestep: Any, values: dict[str, Any], done: int = number * steps
         ) -> dict[str, Any]:
-            nonlocal shown
-            if on_picture is not None and step + 1 < steps and clock.monotonic() - shown >= _PICTURE_EVERY:
-                [picture] = pipe.numpy_to_pil(pipe.decode(values["latents"]))
-                shown = clock.monotonic()
-                on_picture(picture)
+            nonlocal shown, latents
+            if on_picture is not None:
+                latents, earlier = values["latents"], latents if step else _noise(values["latents"], seed)
+                if step + 1 < steps and clock.monotonic() - shown >= _PICTURE_EVERY:
+                    [picture] = pipe.numpy_to_pil(pipe.decode(_foreseen(pipe.scheduler, step, earlier, latents)))
+                    shown = clock.monotonic()
+                    on_picture(picture)
             report(progress, done + step + 1, len(scenes) * steps)
             return {}
 
@@ -126,6 +128,30 @@ def render(
         "versions": _versions(),
     }
     return image
+
+
+def _noise(like: Any, seed: int) -> Any:
+    """The noise that rendering began with."""
+    import torch
+
+    return torch.randn(like.shape, generator=torch.Generator("cpu").manual_seed(int(seed))).to(like.device)
+
+
+def _foreseen(scheduler: Any, step: int, before: Any, after: Any) -> Any:
+    """The latents without noise to which a step of DDIM led, where the step is such a one; else as they are after it.
+
+    Between two of its steps nothing but the shares of picture and noise changes (DDIM, equation 12 with no noise
+    added), so both follow from the latents before and after.
+    """
+    from diffusers import DDIMScheduler
+
+    if not isinstance(scheduler, DDIMScheduler):
+        return after
+    (picture, noise), (later_picture, later_noise) = (
+        (float(share) ** 0.5, float(1 - share) ** 0.5)
+        for share in (scheduler.alphas_cumprod[scheduler.timesteps[index]] for index in (step, step + 1))
+    )
+    return (noise * after - later_noise * before) / (noise * later_picture - later_noise * picture)
 
 
 def render_passes(
