@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pxr import Gf, Kind, Sdf, Usd, UsdGeom, UsdSemantics, UsdShade, UsdUtils
 
+from neuralusd.cli import main
 from neuralusd.datasets.furniture_assets import (
     FurnitureAsset,
     convert_catalogs,
@@ -455,6 +456,30 @@ def test_any_stage_renders_in_metres_whatever_its_units_up_axis_and_instances(tm
         assert rows.mean() + 0.5 == pytest.approx(20 - 9, abs=0.6)
     with PIL.Image.open(tmp_path / "out" / "rgb.0001.png") as image:
         assert image.size == (60, 40)
+
+
+@needs_blender
+def test_orbits_show_each_model_by_itself_from_all_around(tmp_path, blocks, capsys):
+    from neuralusd.datasets.objects import object_views
+
+    command = ["data", "orbits", "--out", str(tmp_path / "orbits"), "--furniture", str(blocks), "--workers", "1"]
+    small = ["--views", "5", "--resolution", "24", "--samples", "1", "--models", "2"]
+    assert main([*command, *small]) == 0
+    assert "0 held_out_categories, 2 held_out_models, 2 train" in capsys.readouterr().out
+    views = object_views(tmp_path / "orbits", "train")
+    assert views.color.shape == (2, 5, 24, 24, 3) and len(set(views.names)) == 2
+    assert 0.02 < views.mask.mean() < 0.6 and not views.mask[:, :, 0].any()  # all of it is in view
+    assert (views.color[~views.mask] == 0).all() and views.color[views.mask].mean() > 20
+    # All cameras look at the cube's middle, from different sides.
+    eyes = views.camera_to_canonical[..., 3, :3]
+    toward = -views.camera_to_canonical[..., 2, :3]
+    cosine = -(eyes * toward).sum(-1) / np.linalg.norm(eyes, axis=-1) / np.linalg.norm(toward, axis=-1)
+    assert cosine == pytest.approx(1, abs=1e-4)
+    sides = eyes[0] / np.linalg.norm(eyes[0], axis=-1, keepdims=True)
+    assert (sides @ sides.T - np.eye(5)).max() < 0.9
+    assert main([*command, *small]) == 0  # nothing is left to do
+    assert main([*command, "--hold-out", "Lights"]) == 1
+    assert "no model is of the category 'Lights'" in capsys.readouterr().err
 
 
 def test_errors_name_what_is_missing_and_the_cure(tmp_path, blocks):

@@ -20,6 +20,7 @@ SUMMARY = "make worlds to train on, and pack them"
 DESCRIPTION = """\
 Data to train and evaluate on. `furniture` makes the furniture world: rooms with
 furniture as USD stages, with frames rendered by Blender's Cycles beside them.
+`orbits` shows each model by itself, from all around.
 `import` makes a world of a dataset that you have: MOVi-E and others, with their
 own pictures. `pack` makes one file of a world's split, to train from or to carry
 elsewhere.
@@ -41,6 +42,17 @@ FURNITURE_EXAMPLES = """\
 examples:
   neuralusd data furniture --out world
   neuralusd data furniture --out world --scenes 5000 --workers 8 --resolution 128
+"""
+ORBITS = """\
+Makes a world of single objects, or goes on with one that is not finished: every
+model by itself, in even light, seen from all around. Its splits are train,
+held_out_models and held_out_categories. It needs Blender as a Python module (the
+extra `blender`).
+"""
+ORBITS_EXAMPLES = """\
+examples:
+  neuralusd data orbits --out orbits
+  neuralusd data orbits --out orbits --views 8 --resolution 64 --hold-out Lights
 """
 IMPORT = """\
 Makes a world of a dataset that you have downloaded, or goes on with one that is
@@ -102,11 +114,18 @@ def add(commands: Any) -> None:
         furniture.add_argument(
             f"--held-out-{split}", type=int, default=20, metavar="N", help=f"{what} (default: %(default)s)"
         )
-    furniture.add_argument("--furniture", metavar="DIR", help="folder of .sh3f catalogues or of USD assets")
-    furniture.add_argument("--workers", type=count, default=2, metavar="N", help="processes (default: %(default)s)")
-    furniture.add_argument("--seed", type=seed, default=0, metavar="N")
-    furniture.add_argument("--resolution", type=count, default=128, metavar="PX", help="a frame's side (default: 128)")
-    furniture.add_argument("--samples", type=count, default=8, metavar="N", help="Cycles' samples a pixel (default: 8)")
+    orbits = add_command(kinds, "orbits", _orbits, "views all around single models", ORBITS, ORBITS_EXAMPLES)
+    orbits.add_argument("--out", required=True, metavar="DIR", help="folder of the world")
+    orbits.add_argument("--views", type=count, default=24, metavar="N", help="pictures a model (default: 24)")
+    orbits.add_argument("--models", type=count, metavar="N", help="at most so many of each split (default: all)")
+    orbits.add_argument(
+        "--hold-out",
+        action="append",
+        metavar="CATEGORY",
+        help="a category that is held out altogether; may be repeated (default: Vehicles, of the Debian package)",
+    )
+    for each in (furniture, orbits):
+        _rendering_options(each)
     add_command(kinds, "import", _none_to_import, "make a world of a dataset", IMPORT, IMPORT_EXAMPLES, load=_readers)
     pack = add_command(kinds, "pack", _pack, "one file of a world's split", PACK, PACK_EXAMPLES)
     pack.add_argument("world", metavar="DIR", help="a world of `furniture` or `import`")
@@ -229,6 +248,31 @@ def _import(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 def _made(args: argparse.Namespace, console: Console, made: dict[str, int]) -> dict[str, Any]:
     console.say(f"{args.out}: {', '.join(f'{number} {split}' for split, number in made.items())}")
     return {"output": args.out, "scenes": made}
+
+
+def _rendering_options(parser: Parser) -> None:
+    parser.add_argument("--furniture", metavar="DIR", help="folder of .sh3f catalogues or of USD assets")
+    parser.add_argument("--workers", type=count, default=2, metavar="N", help="processes (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N")
+    parser.add_argument("--resolution", type=count, default=128, metavar="PX", help="a frame's side (default: 128)")
+    parser.add_argument("--samples", type=count, default=8, metavar="N", help="Cycles' samples a pixel (default: 8)")
+
+
+def _orbits(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..datasets.orbits import make_orbits
+
+    check_folder(args.out)
+    options = {name: getattr(args, name) for name in ("views", "models", "workers", "seed", "resolution", "samples")}
+    if args.furniture:
+        options["furniture"] = args.furniture
+    # Other libraries have other categories, or none.
+    options["categories"] = args.hold_out or (() if args.furniture else ("Vehicles",))
+    try:
+        made = make_orbits(args.out, **options, progress=not console.quiet)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    console.say(f"{args.out}: {', '.join(f'{number} {split}' for split, number in made.items())}")
+    return {"output": args.out, "models": made}
 
 
 def _furniture(args: argparse.Namespace, console: Console) -> dict[str, Any]:

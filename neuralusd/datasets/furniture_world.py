@@ -90,7 +90,7 @@ def make_furniture_world(
     require_bpy()
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    library, assets = _library(Path(furniture), folder, progress)
+    library, assets = library_of(Path(furniture), folder, progress)
     counts = {TRAIN: scenes, HELD_OUT_SCENES: held_out_scenes, HELD_OUT_MODELS: held_out_models}
     threads = max(1, (os.cpu_count() or 1) // max(workers, 1))
     tasks = []
@@ -187,7 +187,7 @@ def _of_split(assets: list[FurnitureAsset], split: str) -> list[FurnitureAsset]:
     return [a for a in assets if a.held_out == (split == HELD_OUT_MODELS)]
 
 
-def _library(furniture: Path, out: Path, progress: bool) -> tuple[Path, list[FurnitureAsset]]:
+def library_of(furniture: Path, out: Path, progress: bool) -> tuple[Path, list[FurnitureAsset]]:
     """The folder of the assets, and the assets; catalogues are converted into `out` first."""
     usd = furniture.is_dir() and not any(furniture.glob("*.sh3f"))
     if usd and furniture != furniture_assets.DEBIAN_FURNITURE:
