@@ -2,8 +2,8 @@
 
 import json
 import os
-from io import BytesIO
 import signal
+from io import BytesIO
 
 import numpy as np
 import PIL.Image
