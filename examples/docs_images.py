@@ -49,7 +49,8 @@ def encode_picture(demo: Path) -> PIL.Image.Image:
             draw.rectangle([x * 256, y * 256, (x + w) * 256, (y + h) * 256], outline=(255, 220, 0))
         mask = passes.mask(scene.assets.index(asset))
         color = np.where(mask[..., None], passes.color, 1.0)
-        box = [int(x * 128), int(y * 128), int(np.ceil((x + w) * 128)), int(np.ceil((y + h) * 128))]
+        height, width = mask.shape
+        box = [int(x * width), int(y * height), int(np.ceil((x + w) * width)), int(np.ceil((y + h) * height))]
         crop = PIL.Image.fromarray(np.round(color * 255).astype(np.uint8)).crop(box).resize((120, 120))
         left, top = 264 + index % 3 * 128, index // 3 * 136
         sheet.paste(crop, (left, top + 14))
