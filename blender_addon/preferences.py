@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import tempfile
@@ -90,7 +91,10 @@ def service_python() -> str | None:
     named = bpy.path.abspath(get().python) if get().python else ""
     if named:
         return named
-    return environment.python_of(environment_folder())
+    made = environment.python_of(environment_folder())
+    if made is None and importlib.util.find_spec("neuralusd") is not None:
+        return sys.executable  # Blender as a module of a Python that has it
+    return made
 
 
 def work_folder() -> str:
@@ -109,7 +113,7 @@ def bundled_wheel() -> str:
     """The neuralusd that comes with the extension; empty where this build has none."""
     if not os.path.isdir(WHEELS):
         return ""
-    found = sorted(name for name in os.listdir(WHEELS) if name.endswith(".whl"))
+    found = sorted(name for name in os.listdir(WHEELS) if name.startswith("neuralusd-") and name.endswith(".whl"))
     return os.path.join(WHEELS, found[-1]) if found else ""
 
 

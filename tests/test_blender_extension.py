@@ -33,6 +33,12 @@ box("Box")
 box("Other", (2, 0, 0))
 """
 
+# Blender's own Python has no neuralusd; that of the module `bpy` may.
+HIDDEN = """
+import importlib.util
+importlib.util.find_spec = lambda name: None
+"""
+
 # Runs an operator as a button does: invoked, then modal, with timer events in place of a window's. In background mode
 # Blender itself only ever executes, so the events come from within.
 MODAL = """
@@ -388,17 +394,17 @@ result["found"] = [[each.name, each.ok, each.detail] for each in module("operato
 
     def test_a_service_on_another_machine(self, blender, tmp_path):
         """It gets the scene as one package, and nothing of this machine's disk."""
-        environment = {**os.environ, "NEURALUSD_STATE": str(tmp_path / "state")}
+        environment = {**os.environ, "NEURALUSD_STATE": str(tmp_path / "state"), "PYTHONUNBUFFERED": "1"}
         serve = [sys.executable, "-m", "neuralusd", "serve", "--tokens", str(tmp_path / "tokens")]
         said = subprocess.run(
             [*serve, "--new-token", "anna", "--json"], capture_output=True, text=True, env=environment
         )
         token = json.loads(said.stdout)["token"]
         with subprocess.Popen(
-            [*serve, "--host", "127.0.0.1", "--port", "0", "--json"], stdout=subprocess.PIPE, text=True, env=environment
+            [*serve, "--host", "127.0.0.1", "--port", "0"], stdout=subprocess.PIPE, text=True, env=environment
         ) as process:
             try:
-                url = json.loads(process.stdout.readline())["url"]
+                url = process.stdout.readline().split()[-1]
                 found = blender.run(
                     SCENE
                     + """
@@ -435,7 +441,8 @@ class TestSetUp:
     def test_check_says_what_is_missing_and_how_to_get_it(self, blender, tmp_path):
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
         found = blender.run(
-            """
+            HIDDEN
+            + """
 def check(python):
     preferences().python = python
     bpy.ops.neuralusd.check()
@@ -468,6 +475,7 @@ result["render"] = refused(bpy.ops.neuralusd.render)
         other = type(blender)(blender.python, blender.resources, {"NEURALUSD_STATE": str(tmp_path / "state")})
         found = other.run(
             SCENE
+            + HIDDEN
             + """
 preferences().python = ""
 result["render"] = refused(bpy.ops.neuralusd.render)
@@ -484,6 +492,7 @@ result["render"] = refused(bpy.ops.neuralusd.render)
         _wheel(wheels, "neuralusd", "0.0.1", requires="torch")
         found = blender.run(
             MODAL
+            + HIDDEN
             + """
 os.environ.update(PIP_NO_INDEX="1", PIP_FIND_LINKS=ARGUMENTS["wheels"])
 bpy.context.preferences.system.use_online_access = True

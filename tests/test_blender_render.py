@@ -230,6 +230,7 @@ def look(each):
     return {"low": low, "high": high, "faces": len(mesh.data.polygons), "texture": textures, "uv": uvs}
 root = bpy.context.object
 result["name"], result["look"] = root.name, look(root)
+result["new"] = len(set(bpy.data.objects) - before)
 result["role"], result["text"] = root.neuralusd.role, root.neuralusd.text
 result["tokens"] = module("usd.records").has_tokens(module("store").record_of(scene, root))
 # The same picture as an image data-block, which is nowhere on disk.
@@ -247,6 +248,7 @@ result["error"] = refused(bpy.ops.neuralusd.lift, filepath=ARGUMENTS["folder"] +
             tmp_path,
         )
         look = found["look"]
+        assert found["new"] == 2
         assert found["name"] == "vase" and found["role"] == "ASSET" and found["text"] == "vase" and found["tokens"]
         low, high = np.array(look["low"]), np.array(look["high"])
         assert low[2] == pytest.approx(1, abs=0.01) and high[2] - low[2] == pytest.approx(5, rel=0.02)
@@ -451,3 +453,91 @@ result["missing"] = shot()[1].missing
         tmp_path,
     )
     assert found["missing"] == []
+
+
+def test_the_viewport_shows_the_image_once_things_have_come_to_rest(blender, tmp_path):
+    found = blender.run(
+        SCENE
+        + """
+import time
+import gpu
+import numpy as np
+from mathutils import Matrix
+bpy.ops.neuralusd.encode()
+bpy.ops.neuralusd.render(filepath=ARGUMENTS["folder"] + "/camera.png")
+# A module has a GPU once something was drawn.
+scene.render.engine = "BLENDER_WORKBENCH"
+bpy.ops.render.render()
+scene.render.engine = "NEURALUSD"
+area = next(area for area in bpy.context.screen.areas if area.type == "VIEW_3D")
+region = next(region for region in area.regions if region.type == "WINDOW")
+view, preview = area.spaces.active.region_3d, module("engine.preview")
+width, height = region.width, region.height
+try:
+    screen = gpu.types.GPUOffScreen(width, height, format="RGBA16F")
+except Exception as error:
+    screen, result["no gpu"] = None, str(error)
+own = preview.Preview()
+
+def look():
+    with bpy.context.temp_override(area=area, region=region):
+        own.look(bpy.context, scene, bpy.context.view_layer)
+
+def wait():
+    until, own._image = time.monotonic() + 60, None
+    while own._image is None and not own.said.startswith("The") and time.monotonic() < until:
+        preview.tick_all()
+        time.sleep(0.01)
+
+def drawn():
+    with screen.bind():
+        gpu.state.active_framebuffer_get().clear(color=(0, 0, 0, 1))
+        with gpu.matrix.push_pop():
+            gpu.matrix.load_matrix(Matrix.Identity(4))
+            pixel = Matrix(((2 / width, 0, 0, -1), (0, 2 / height, 0, -1), (0, 0, -1, 0), (0, 0, 0, 1)))
+            gpu.matrix.load_projection_matrix(pixel)
+            own.draw()
+        values = gpu.state.active_framebuffer_get().read_color(0, 0, width, height, 4, 0, "FLOAT")
+    values.dimensions = width * height * 4
+    return module("pixels").from_linear(np.array(values, np.float32).reshape(height, width, 4)[..., :3]) * 255
+
+view.view_perspective = "CAMERA"
+view.update()
+look()
+preview._dragging = lambda: True
+time.sleep(0.3)
+preview.tick_all()
+result["asked while dragging"] = own._task is not None
+preview._dragging = lambda: False
+wait()
+if screen is not None:
+    x, y, w, h = own._place
+    part, image = drawn()[y:y + h, x:x + w][::-1], picture(ARGUMENTS["folder"] + "/camera.png")[..., :3]
+    wanted = module("pixels").frame(image / 255, w, h, 1.0).clip(0, 1) * 255
+    result["camera"] = float(abs(part - wanted).max())
+# The same again is not asked for; another place is.
+own.touch()
+time.sleep(0.3)
+preview.tick_all()
+result["asked again"] = own._task is not None
+bpy.data.objects["Ball"].location.x += 0.3
+bpy.context.view_layer.update()
+own.touch()
+wait()
+result["moved"] = own.said
+view.view_perspective = "PERSP"
+view.update()
+look()
+wait()
+result["free"] = [own.said, list(own._place)]
+if screen is not None:
+    result["filled"] = float(drawn().min(axis=2).min())
+own.close()
+result["closed"] = preview.tick_all()
+""",
+        tmp_path,
+    )
+    if "no gpu" in found:
+        pytest.skip(f"nothing can be drawn here: {found['no gpu']}")
+    assert not found["asked while dragging"] and not found["asked again"] and found["closed"] is None
+    assert found["camera"] < 2 and found["moved"] == "" and found["free"][0] == "" and found["filled"] > 5

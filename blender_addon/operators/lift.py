@@ -88,6 +88,10 @@ def place(context: bpy.types.Context, file: str, name: str) -> bpy.types.Object:
         bpy.ops.wm.usd_import(filepath=file, import_textures_mode="IMPORT_PACK", set_frame_range=False)
     except RuntimeError as error:
         raise Problem(f"Blender could not import what was lifted: {error}") from error
+    for each in [each for each in bpy.data.objects if each not in before]:
+        # Blender makes Empties of scopes, such as that of the materials.
+        if each.type == "EMPTY" and not each.children and not each.neuralusd.record:
+            bpy.data.objects.remove(each)
     new = [each for each in bpy.data.objects if each not in before]
     roots = [each for each in new if each.parent not in new]
     if not roots:
