@@ -2,14 +2,13 @@
 
 import json
 import os
-import signal
 from io import BytesIO
 
 import numpy as np
 import PIL.Image
 import pytest
 from pxr import Sdf, Usd
-from services import SLOW, alive, service, started, wait_for
+from services import SLOW, service, started, wait_for
 from shots import add_box, photograph, two_boxes
 from stages import new_stage
 
@@ -24,7 +23,7 @@ ASSETS = ["/World/Background", "/World/Bottle", "/World/Cup"]
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
     """A service of one's own that all tests of this file share."""
-    with service(tmp_path_factory.mktemp("own") / "state", "--cancel-after", "2", "--queue-each", "4") as process:
+    with service(tmp_path_factory.mktemp("own") / "state", "--cancel-after", "60", "--queue-each", "4") as process:
         yield process
 
 
@@ -238,16 +237,6 @@ class TestCancel:
             assert ("queue", 1) in [(event["event"], event["position"]) for event in told]
         first.cancel()
         assert [waiting[index].wait()["images"][0]["verb"] for index in (0, 3)] == ["render"] * 2
-
-    def test_a_worker_that_does_not_answer_is_replaced(self, running, client, shot):
-        job = started(client.submit("render", stage=str(shot), encode=True, **SLOW))
-        worker = running.worker()
-        os.kill(worker, signal.SIGSTOP)
-        job.cancel()
-        with pytest.raises(JobCancelled, match="did not stop within 2 seconds"):
-            job.wait()
-        assert client.submit("render", stage=str(shot), encode=True).wait()
-        assert running.worker() != worker and not alive(worker)
 
 
 def test_an_ended_job_can_be_removed_and_a_running_one_cannot(client, shot):

@@ -8,13 +8,13 @@ from services import SLOW, alive, own_state, service, started, wait_for
 from shots import two_boxes
 
 from neuralusd.cli import main
-from neuralusd.service.client import JobFailed, ServiceError, connect
+from neuralusd.service.client import JobCancelled, JobFailed, ServiceError, connect
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
     """A service of one's own whose worker dies now and then."""
-    with service(tmp_path_factory.mktemp("own") / "state") as process:
+    with service(tmp_path_factory.mktemp("own") / "state", "--cancel-after", "2") as process:
         yield process
 
 
@@ -29,6 +29,16 @@ def shot(tmp_path):
 
 
 class TestDeath:
+    def test_a_worker_that_does_not_answer_is_replaced(self, running, client, shot):
+        job = started(client.submit("render", stage=str(shot), encode=True, **SLOW))
+        worker = running.worker()
+        os.kill(worker, signal.SIGSTOP)
+        job.cancel()
+        with pytest.raises(JobCancelled, match="did not stop within 2 seconds"):
+            job.wait()
+        assert client.submit("render", stage=str(shot), encode=True).wait()
+        assert running.worker() != worker and not alive(worker)
+
     def test_a_worker_that_is_killed_fails_its_job_and_nothing_else(self, running, client, shot):
         done = client.submit("render", stage=str(shot), encode=True)
         done.wait()

@@ -132,6 +132,8 @@ class Supervisor:
                     await self._do(job)
                 finally:
                     self.running = None
+                with contextlib.suppress(OSError):  # after a death another is ready, or on its way, for the next job
+                    await self._worker()
         finally:
             if self._process is not None:
                 await asyncio.shield(self._process.stop(0.5))
