@@ -23,6 +23,7 @@ import secrets
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
@@ -69,10 +70,6 @@ class JobCancelled(ServiceError):
 
 
 # -- finding, starting ----------------------------------------------------------------------------------------------
-
-
-# The processes that this program started, so that those that end are taken note of and none is waited for.
-_started: list[subprocess.Popen[bytes]] = []
 
 
 def connect(
@@ -218,7 +215,6 @@ def _start(folder: str, python: str | None, cache: str | None, timeout: float) -
     mine = os.path.normcase(os.path.abspath(python)) == os.path.normcase(os.path.abspath(sys.executable))
     foreign = () if mine else ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "PXR_PLUGINPATH_NAME", "LD_PRELOAD")
     environment = {name: value for name, value in os.environ.items() if name not in foreign}
-    _started[:] = [process for process in _started if process.poll() is None]
     # The service belongs to nobody's terminal or window: it stays when the program that started it goes.
     apart: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
@@ -235,7 +231,8 @@ def _start(folder: str, python: str | None, cache: str | None, timeout: float) -
                 env={**environment, "NEURALUSD_STATE": folder},
                 **apart,
             )
-        _started.append(process)
+        # Takes note of its end, whenever that is, so that it leaves no zombie in a program that runs for days.
+        threading.Thread(target=process.wait, daemon=True).start()
     except OSError as error:
         raise ServiceUnavailable(
             f"{python} does not run ({error.strerror}). Name the Python that has neuralusd.", "no_python"
