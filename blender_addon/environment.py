@@ -84,7 +84,9 @@ def _make(task: Task, folder: str, base: str, wheel: str, device: str) -> None:
     constraints = os.path.join(os.path.dirname(wheel), "constraints.txt")
     pinned = ["--constraint", constraints] if os.path.isfile(constraints) else []
     if device == "CPU" and sys.platform.startswith("linux"):
-        run(task, [*pip, *pinned, "torch", "--index-url", TORCH_CPU], 0.08, 0.45, "getting torch", optional=True)
+        # Alone: that index has few of its dependencies, which come with the rest.
+        alone = ["--no-deps", "--index-url", TORCH_CPU, "torch"]
+        run(task, [*pip, *pinned, *alone], 0.08, 0.45, "getting torch", optional=True)
     run(task, [*pip, *pinned, wheel], 0.45, 0.9, "getting neuralusd and its libraries")
     task.tell(0.92, "trying it")
     said = output([python, "-c", "import neuralusd, torch; print(neuralusd.__version__, torch.__version__)"], task)

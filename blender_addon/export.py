@@ -22,7 +22,7 @@ class Sent:
     Attributes:
         folder: of the files of the request. file: the stage. camera: path of the camera in it.
         paths: of prims to the names (and libraries) of their objects, which outlive undo. assets: paths.
-        missing: paths of the assets that have no tokens.
+        missing: paths of the assets that have no tokens. waiting: objects that take what another object has not yet.
     """
 
     folder: str
@@ -33,6 +33,7 @@ class Sent:
     paths: dict[str, tuple[str, str]] = field(default_factory=dict)
     assets: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    waiting: list[tuple[str, str, str]] = field(default_factory=list)
 
     def object(self, path: str) -> bpy.types.Object | None:
         """The object of a prim, if it is still there."""
@@ -107,6 +108,7 @@ def send(
     for each, path in shot.prims.items():
         sent.paths[str(path)] = (each.name, each.library.filepath if each.library else "")
     sent.assets = [str(shot.prims[each]) for each in shot.chosen]
+    sent.waiting = shot.waiting
     sent.missing = [str(shot.prims[each]) for each in shot.missing]
     return sent
 
@@ -276,11 +278,14 @@ def picture_file(image: bpy.types.Image, folder: str) -> str:
 
 def _save_as_png(image: bpy.types.Image, target: str) -> None:
     settings = bpy.context.scene.render.image_settings
-    before = (settings.file_format, settings.color_mode, settings.color_depth)
+    # The kind of medium first, where there is one: it limits the formats.
+    names = [name for name in ("media_type", "file_format", "color_mode", "color_depth") if hasattr(settings, name)]
+    before = {name: getattr(settings, name) for name in names}
+    wanted = {"media_type": "IMAGE", "file_format": "PNG", "color_mode": "RGBA", "color_depth": "8"}
     try:
-        if hasattr(settings, "media_type"):
-            settings.media_type = "IMAGE"
-        settings.file_format, settings.color_mode, settings.color_depth = "PNG", "RGBA", "8"
+        for name in names:
+            setattr(settings, name, wanted[name])
         image.save_render(target, scene=bpy.context.scene)
     finally:
-        settings.file_format, settings.color_mode, settings.color_depth = before
+        for name in names:
+            setattr(settings, name, before[name])

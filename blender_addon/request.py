@@ -89,6 +89,8 @@ class RenderScene:
                 share = (begin * number / count, begin * (number + 1) / count)
                 donor.ask(self._where, task, share, self.numbers["backend"])
             self.sent = on_main(self._take_donors, task.cancelled)
+        if self.sent.waiting:
+            begin = self._encode_first(task, begin)
         file, tokens = os.path.join(self.folder, "image.png"), os.path.join(self.folder, "tokens.usdc")
         wanted = {"image.png": file, "tokens.usdc": tokens}
         if self.passes:
@@ -108,9 +110,38 @@ class RenderScene:
         )
         return Rendered(file, tokens if os.path.isfile(tokens) else "", result["images"][0], self.sent)
 
+    def _encode_first(self, task: Task, begin: float) -> float:
+        """Encodes what others take their look from; returns the fraction of the task that is done then."""
+        tokens = os.path.join(self.folder, "first.usdc")
+        connection.ask(
+            self._where,
+            task,
+            "encode",
+            {"tokens.usdc": tokens},
+            share=(begin, 0.5),
+            stage=self.sent.file,
+            camera=self.sent.camera,
+            image=self._picture,
+            backend=self.numbers["backend"],
+        )
+        self.sent = on_main(lambda: self._take_first(tokens), task.cancelled)
+        for name, modality, donor in self.sent.waiting:
+            raise Problem(
+                f"{name} takes the {modality} of {donor}, which the camera does not see, so it is not encoded. Press "
+                f"Encode with {donor} in view; its role must not be Scenery then."
+            )
+        return 0.5
+
+    def _take_first(self, tokens: str) -> Sent:
+        export.take_tokens(self.sent, tokens)
+        return self._send_again()
+
     def _take_donors(self) -> Sent:
         for donor in self._donors:
             donor.take()
+        return self._send_again()
+
+    def _send_again(self) -> Sent:
         scene = bpy.data.scenes.get(self._scene)
         if scene is None or self._layer not in scene.view_layers:
             raise Problem("The scene was removed while its image was being made.")

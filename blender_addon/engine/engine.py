@@ -86,7 +86,7 @@ class NEURALUSD_RenderEngine(bpy.types.RenderEngine):
                 import traceback
 
                 traceback.print_exc()
-            self.report({"ERROR"}, str(error))
+            self.report({"ERROR"}, str(error))  # what scripts get; the other ends an animation
             self.error_set(str(error))
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 import weakref
@@ -189,10 +188,12 @@ def _state(request: RenderScene, view: tuple[Any, ...] | None) -> str:
     """What changes when the image may; empty where that cannot be told."""
     if request.sent is None:
         return ""
-    with open(request.sent.file, "rb") as file:
-        summed = hashlib.sha1(file.read(), usedforsecurity=False)
-    summed.update(repr((view, request.numbers)).encode())
-    return summed.hexdigest()
+    from pxr import Sdf
+
+    from ..usd import neural
+
+    layer = Sdf.Layer.OpenAsAnonymous(request.sent.file)
+    return f"{neural.layer_digest(layer)} {view} {request.numbers}" if layer else ""
 
 
 def _words(error: Exception) -> str:

@@ -25,6 +25,7 @@ class Shot:
         scene: what is exported. shows: whether an object is shown.
         camera: the object to look through. view: or, of a viewport, its place and frustum.
         prims: of the objects. chosen: those that are assets. missing: those of them without tokens.
+        waiting: objects that take what another has not yet: its name, the modality, the other's name.
         background, camera_path: paths of prims.
     """
 
@@ -35,6 +36,7 @@ class Shot:
     prims: dict[bpy.types.Object, Sdf.Path] = field(default_factory=dict)
     chosen: list[bpy.types.Object] = field(default_factory=list)
     missing: list[bpy.types.Object] = field(default_factory=list)
+    waiting: list[tuple[str, str, str]] = field(default_factory=list)
     background: str = ""
     camera_path: str = ""
     error: BaseException | None = None
@@ -101,7 +103,7 @@ def write(stage: Usd.Stage, graph: bpy.types.Depsgraph) -> None:
         targets |= {donor for donor in _donors(each) if donor is not None}
     for each in dict.fromkeys([*chosen, *targets]):
         if each in found and each.neuralusd.role != "SCENERY":
-            _write_object(stage, each, found, kept[each], is_asset=each in chosen)
+            _write_object(stage, graph, each, found, kept, is_asset=each in chosen)
     _write_background(stage, scene, found, kept, bool(chosen))
     if shot is None:
         _write_settings(stage, scene)
@@ -122,12 +124,13 @@ def _donors(each: bpy.types.Object) -> list[bpy.types.Object | None]:
 
 def _write_object(
     stage: Usd.Stage,
+    graph: bpy.types.Depsgraph,
     each: bpy.types.Object,
     found: Mapping[bpy.types.Object, Sdf.Path],
-    record: Sdf.PrimSpec | None,
+    kept: Mapping[bpy.types.Object, Sdf.PrimSpec | None],
     is_asset: bool,
 ) -> None:
-    prim, said = stage.GetPrimAtPath(found[each]), each.neuralusd
+    prim, said, record = stage.GetPrimAtPath(found[each]), each.neuralusd, kept[each]
     if record is not None:
         records.apply(record, prim)
     if said.usd_type:
@@ -140,21 +143,22 @@ def _write_object(
         neural.author(prim, neural.ROLE, "token", neural.BACKGROUND, uniform=True)
     samples = animation.samples(each, "neuralusd.presence") if stage.HasAuthoredTimeCodeRange() else []
     authored = prim.GetAttribute(neural.PRESENCE)
+    presence = each.evaluated_get(graph).neuralusd.presence  # as it is at this frame
     if samples:
         attribute = neural.author(prim, neural.PRESENCE, "float", samples[0][1])
         attribute.Clear()
         for time, value in samples:
             attribute.Set(value, time)
-    elif said.presence != 1.0 or authored and authored.HasAuthoredValue():
-        attribute = neural.author(prim, neural.PRESENCE, "float", said.presence)
+    elif presence != 1.0 or authored and authored.HasAuthoredValue():
+        attribute = neural.author(prim, neural.PRESENCE, "float", presence)
         if attribute.GetNumTimeSamples():
             attribute.Clear()
-            attribute.Set(said.presence)
+            attribute.Set(presence)
     text = prim.GetAttribute(neural.TEXT)
     if said.text != ((text.Get(Usd.TimeCode.EarliestTime()) if text else "") or ""):
         neural.author(prim, neural.TEXT, "string", said.text)
     for modality in neural.MODALITIES:
-        _write_donor(stage, prim, each, modality, found)
+        _write_donor(stage, prim, each, modality, found, kept)
 
 
 def _asset_record(record: Sdf.PrimSpec) -> bool:
@@ -167,6 +171,7 @@ def _write_donor(
     each: bpy.types.Object,
     modality: str,
     found: Mapping[bpy.types.Object, Sdf.Path],
+    kept: Mapping[bpy.types.Object, Sdf.PrimSpec | None],
 ) -> None:
     """The `from` relationship of an object that takes another's tokens."""
     said = each.neuralusd
@@ -177,18 +182,14 @@ def _write_donor(
         donor = getattr(said, f"{modality}_object")
         if donor is None or donor == each:
             return
-        if donor in found:
-            path = found[donor]
-        else:  # hidden, or of another scene: its tokens come along by themselves
-            record = store.record_of(None, donor)
-            if not records.has_tokens(record):
-                if shot is None:
-                    return
-                raise Problem(
-                    f"{each.name} takes the {modality} of {donor.name}, which has no tokens and is not rendered. Show "
-                    f"{donor.name} in renders and encode it."
-                )
-            path = _library(stage, record)
+        record = kept[donor] if donor in kept else store.record_of(None, donor)
+        if not records.has_tokens(record):
+            if shot is not None:
+                shot.waiting.append((each.name, modality, donor.name))
+            return
+        # Of a hidden object, or of one of another scene, the tokens come along by themselves.
+        shown = donor in found and donor.neuralusd.role != "SCENERY"
+        path = found[donor] if shown else _library(stage, record)
     else:
         record = store.find(getattr(said, f"{modality}_record"), each)
         if record is None:

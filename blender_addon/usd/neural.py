@@ -71,18 +71,32 @@ def tokens_of(prim: Usd.Prim) -> list[str]:
 def digest(spec: Sdf.PrimSpec) -> str:
     """A name for what a prim's specification holds, the same for the same."""
     summed = hashlib.sha1(usedforsecurity=False)
-    summed.update(repr((spec.typeName, str(spec.GetInfo("apiSchemas")))).encode())
-    for found in sorted(spec.properties, key=lambda each: each.name):
-        summed.update(found.name.encode())
-        if isinstance(found, Sdf.AttributeSpec):
-            values = [(None, found.default)] if found.HasInfo("default") else []
-            values += [(time, spec.layer.QueryTimeSample(found.path, time)) for time in _times(spec, found)]
-            for time, value in values:
-                array = np.asarray(value) if hasattr(value, "__len__") and not isinstance(value, str) else None
-                plain = array is not None and array.dtype != object
-                summed.update(repr(time).encode() + (array.tobytes() if plain else repr(value).encode()))
+    _add(summed, spec)
     return "r_" + summed.hexdigest()[:20]
 
 
-def _times(spec: Sdf.PrimSpec, found: Sdf.AttributeSpec) -> list[float]:
-    return list(spec.layer.ListTimeSamplesForPath(found.path))
+def layer_digest(layer: Sdf.Layer) -> str:
+    """What changes when a layer's prims do, in whatever order they were written."""
+    summed, paths = hashlib.sha1(usedforsecurity=False), []
+    layer.Traverse(Sdf.Path.absoluteRootPath, lambda path: paths.append(path) if path.IsPrimPath() else None)
+    for path in sorted(paths):
+        summed.update(str(path).encode())
+        _add(summed, layer.GetPrimAtPath(path))
+    return summed.hexdigest()
+
+
+def _add(summed: Any, spec: Sdf.PrimSpec) -> None:
+    applied = spec.GetInfo("apiSchemas").prependedItems if spec.HasInfo("apiSchemas") else ()
+    summed.update(repr((spec.typeName, sorted(applied), spec.HasInfo("active") and spec.active)).encode())
+    for found in sorted(spec.properties, key=lambda each: each.name):
+        summed.update(found.name.encode())
+        if isinstance(found, Sdf.RelationshipSpec):
+            summed.update(repr([str(path) for path in found.targetPathList.GetAddedOrExplicitItems()]).encode())
+            continue
+        values = [(None, found.default)] if found.HasInfo("default") else []
+        times = spec.layer.ListTimeSamplesForPath(found.path)
+        values += [(time, spec.layer.QueryTimeSample(found.path, time)) for time in times]
+        for time, value in values:
+            array = np.asarray(value) if hasattr(value, "__len__") and not isinstance(value, str) else None
+            plain = array is not None and array.dtype != object
+            summed.update(repr(time).encode() + (array.tobytes() if plain else repr(value).encode()))
