@@ -93,6 +93,57 @@ def shot(**options):
     return Usd.Stage.Open(sent.file), sent
 """
 
+# For scripts: a box and a ball before a wall; the camera looks at them from the front.
+SCENE = """
+scene = empty()
+scene.camera.location.z = 1
+scene.camera.rotation_euler.x -= 0.1
+box("Red Box", (-1, 0, 0.5), color=(0.7, 0.1, 0.05, 1))
+bpy.ops.mesh.primitive_uv_sphere_add(radius=0.6, location=(1, 0, 0.6))
+ball = bpy.context.object
+ball.name = "Ball"
+material = bpy.data.materials.new("Blue")
+material.use_nodes = True
+material.node_tree.nodes["Principled BSDF"].inputs["Base Color"].default_value = (0.05, 0.1, 0.6, 1)
+ball.data.materials.append(material)
+wall = box("Wall", (0, 3, 2), size=14, color=(0.6, 0.6, 0.55, 1))
+wall.scale.y = 0.01
+scene.neuralusd.seed = 3
+bpy.context.view_layer.update()
+"""
+
+# Runs an operator as a button does: invoked, then modal, with timer events in place of a window's. In background mode
+# Blender itself only ever executes, so the events come from within.
+MODAL = """
+import time
+from types import SimpleNamespace
+base = module("operators.base")
+base.has_events = lambda context: True
+base.Asking._listen = lambda self, context: None
+
+def press(operator, name, each=lambda task: None, **arguments):
+    cls, answers = getattr(bpy.types, name), []
+    execute = cls.execute
+
+    def events(self, context):
+        cls.execute = execute
+        answer = self.invoke(context, None)
+        while answer in ({"RUNNING_MODAL"}, {"PASS_THROUGH"}):
+            module("tasks").pump()
+            key = each(self._task)
+            answer = self.modal(context, SimpleNamespace(type=key or "TIMER", value="PRESS" if key else "NOTHING"))
+            time.sleep(0.02)
+        answers.append(answer)
+        return answer
+
+    cls.execute = events
+    try:
+        operator(**arguments)
+    finally:
+        cls.execute = execute
+    return answers[0]
+"""
+
 
 class Blender:
     """Runs scripts in Blender.

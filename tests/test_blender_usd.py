@@ -406,6 +406,44 @@ result["texts"] = sorted(stage.GetPrimAtPath(path).GetAttribute("neural:text").G
         assert sorted(found["assets"].values()) == [["Vase", False, [3, 0, 0]], ["Vase", True, [0, 0, 0]]]
         assert found["texts"] == ["", "a vase"]
 
+    def test_what_is_sent_is_what_shows(self, blender, tmp_path):
+        """Modifiers are applied, bones bend, and what is being edited is as it is now."""
+        found = blender.run(
+            SCENE
+            + """
+import bmesh
+from pxr import UsdGeom
+edited = box("Edited", (-3, 0, 0))
+box("Array").modifiers.new("Array", "ARRAY").count = 3
+rig = bpy.data.objects.new("Rig", bpy.data.armatures.new("Rig"))
+scene.collection.objects.link(rig)
+bpy.context.view_layer.objects.active = rig
+bpy.ops.object.mode_set(mode="EDIT")
+bone = rig.data.edit_bones.new("Bone")
+bone.tail = (0, 0, 1)
+bpy.ops.object.mode_set(mode="OBJECT")
+body = box("Body", parent=rig)
+body.vertex_groups.new(name="Bone").add(range(8), 1, "ADD")
+body.modifiers.new("Armature", "ARMATURE").object = rig
+rig.location, rig.pose.bones["Bone"].location = (0, 0, 5), (0, 2, 0)
+bpy.context.view_layer.objects.active = edited
+bpy.ops.object.mode_set(mode="EDIT")
+mesh = bmesh.from_edit_mesh(edited.data)
+bmesh.ops.translate(mesh, verts=mesh.verts, vec=(0, 0, 9))
+bmesh.update_edit_mesh(edited.data)
+bpy.context.view_layer.update()
+stage, sent = shot()
+cache = UsdGeom.BBoxCache(0, ["default"])
+for path in sent.assets:
+    box = cache.ComputeWorldBound(stage.GetPrimAtPath(path)).ComputeAlignedRange()
+    result[sent.object(path).name] = [[round(x, 3) for x in corner] for corner in (box.GetMin(), box.GetMax())]
+""",
+            tmp_path,
+        )
+        assert found["Edited"] == [[-3.5, -0.5, 8.5], [-2.5, 0.5, 9.5]]
+        assert found["Array"] == [[-0.5, -0.5, -0.5], [2.5, 0.5, 0.5]]
+        assert found["Rig"] == [[-0.5, -0.5, 6.5], [0.5, 0.5, 7.5]]  # the bone lies along Z: its Y is the world's Z
+
 
 class TestUnitsAndCameras:
     @pytest.mark.parametrize("unit", [1.0, 0.01])
@@ -486,7 +524,7 @@ result["none"] = refused(bpy.ops.neuralusd.render)
         assert "no camera" in found["none"] and "Add one" in found["none"]
 
     def test_presence_may_be_animated(self, blender, tmp_path):
-        blender.run(
+        found = blender.run(
             SCENE
             + """
 each = box("Box")
@@ -506,4 +544,5 @@ result["now"] = stage.GetPrimAtPath(sent.assets[0]).GetAttribute("neural:presenc
         stage = Usd.Stage.Open(str(tmp_path / "out.usda"))
         presence = NeuralAssetAPI(prim_of(stage, "Box")).GetPresenceAttr()
         assert presence.Get(1) == 0 and presence.Get(11) == 1 and 0.3 < presence.Get(6) < 0.7
+        assert 0.3 < found["now"] < 0.7
         assert [issue for issue in validate(stage) if issue.severity == "error"] == []
