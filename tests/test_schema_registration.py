@@ -14,7 +14,6 @@ from neuralusd import schema
 PROJECT = Path(__file__).resolve().parents[1]
 
 
-
 def test_generated_files_are_up_to_date(tmp_path):
     pytest.importorskip("jinja2")
     made = subprocess.run(

@@ -233,9 +233,18 @@ class TestBodies:
             alice.upload(tmp_path / "large.usdz")
         assert refused.value.code == "too_large"
 
-    def test_a_large_request_for_a_job_is_refused(self, running):
-        status, _, body = running.request("POST", "/v1/jobs", ALICE, body=b" " * 2_000_000)
-        assert status == 413 and json.loads(body)["error"]["code"] == "too_large"
+    @pytest.mark.parametrize("token, status", [(ALICE, 413), ("wrong", 401)])
+    def test_a_large_request_for_a_job_is_refused_and_the_answer_arrives(self, running, token, status):
+        for _ in range(5):  # the answer comes before all is sent, and sending must not break over it
+            answer, _, body = running.request("POST", "/v1/jobs", token, body=b" " * 2_000_000)
+            assert answer == status and json.loads(body)["error"]["code"] in ("too_large", "unauthorized")
+
+    def test_a_refused_body_that_never_comes_is_not_waited_for(self, running):
+        address, _, port = running.url.removeprefix("http://").partition(":")
+        with socket.create_connection((address, int(port)), timeout=20) as connection:
+            lines = f"Host: {address}\r\nAuthorization: Bearer {ALICE}\r\nContent-Length: 2000000\r\n\r\n"
+            connection.sendall(f"POST /v1/jobs HTTP/1.1\r\n{lines}".encode())
+            assert b" 413 " in connection.makefile("rb").readline()
 
     @pytest.mark.parametrize(
         "body", [b"", b"{", b"[]", b"null", b'{"verb": 3}', b"[" * 100_000, b"\xff\xfe", b'{"a": NaN}']

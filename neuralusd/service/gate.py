@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ipaddress
 import json
 import socket
@@ -17,6 +19,9 @@ from .users import Users
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 # Of what is not an upload.
 LARGEST_BODY = 1_000_000
+# What is read of a refused body, in bytes and seconds.
+DRAINED_BYTES = 8_000_000
+DRAINED_SECONDS = 2.0
 
 
 def own_names(shared: bool, more: Iterable[str] = ()) -> set[str]:
@@ -74,6 +79,7 @@ class Gate:
         except Refused as refused:
             if begun:
                 raise
+            await body.drain()
             await _refuse(sending, refused)
 
     def _check(self, scope: dict[str, Any]) -> str:
@@ -149,7 +155,8 @@ class _Body:
 
     def __init__(self, scope: dict[str, Any], receive: Any, limit: Callable[[], int], refusal: Callable[[], Refused]):
         headers = dict(scope["headers"])
-        self.whole = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
+        self._declared = headers.get(b"content-length", b"" if b"transfer-encoding" in headers else b"0")
+        self.whole = self._declared == b"0"
         self._receive, self._limit, self._refusal, self._came = receive, limit, refusal, 0
 
     async def receive(self) -> dict[str, Any]:
@@ -161,6 +168,16 @@ class _Body:
         if message["type"] == "http.request" and not message.get("more_body", False):
             self.whole = True
         return message
+
+    async def drain(self) -> None:
+        """Drops what is still to come of a small body: who is cut off while sending can lose the answer (RFC 9112)."""
+        if not self._declared.isdigit() or int(self._declared) > DRAINED_BYTES:
+            return
+        with contextlib.suppress(asyncio.TimeoutError):
+            async with asyncio.timeout(DRAINED_SECONDS):
+                while not self.whole:
+                    message = await self._receive()
+                    self.whole = message["type"] != "http.request" or not message.get("more_body", False)
 
 
 _HEADERS = [
