@@ -25,9 +25,11 @@ from ..lifting import (
     DEFAULT_LIFTER,
     Cutout,
     Lifter,
+    Request,
     TexturedMesh,
     cut_out,
     open_lifter,
+    place_camera,
     spread,
     textured,
     typical_height,
@@ -39,8 +41,8 @@ from ..stage.asset import LAYERS, Provenance, add_camera, build_asset, write_ass
 from .encoding import encode
 from .progress import Progress, report
 
-# Of the reported steps: cutting out, lifting to a textured mesh, tokens, writing.
-_STEPS, _CUT, _MADE, _ENCODED = 20, 2, 16, 19
+# Of the reported steps: cutting out, lifting to a solid, its textured mesh, tokens, writing.
+_STEPS, _CUT, _LIFTED, _MADE, _ENCODED = 100, 5, 75, 92, 97
 OUTPUTS = (*LAYERS, ".usdz", ".glb")
 HIGHEST = 1e5
 
@@ -132,16 +134,18 @@ def lift(
     report(progress, _CUT, _STEPS)
     first = cutouts[0]
     label = (name or first.label).strip()
-    height, note = _height(height, label, first.source)
-    mesh, view, notes = textured(
-        lifter,
-        cutouts,
+    request = Request(cutouts, label, seed)
+    lifted = lifter(request, lambda done: report(progress, _CUT + int(done * (_LIFTED - _CUT)), _STEPS))
+    height, note = _height(height, label, first.source, lifted.height)
+    mesh, transform = textured(
+        lifted,
+        request,
         height,
-        seed=seed,
         texture_size=texture_size,
-        step=lambda done: report(progress, _CUT + int(done * (_MADE - _CUT)), _STEPS),
+        step=lambda done: report(progress, _LIFTED + int(done * (_MADE - _LIFTED)), _STEPS),
     )
-    for said in [*notes, *note]:
+    view = place_camera(lifted.view, transform)
+    for said in [*(note for cutout in cutouts for note in cutout.notes), *lifted.notes, *note]:
         warnings.warn(said, LiftWarning, stacklevel=2)
     [prim] = prim_names([label or _stem(first.source)])
     found = {} if tokens is None else _tokens(mesh, view, first, prim, label, tokens)
@@ -205,7 +209,7 @@ def _stem(source: str) -> str:
     return Path(source).stem if source else ""
 
 
-def _height(height: float | None, label: str, source: str) -> tuple[float, list[str]]:
+def _height(height: float | None, label: str, source: str, learned: float | None) -> tuple[float, list[str]]:
     """Metres, and where they come from when nobody said."""
     if height is not None:
         return float(height), []
@@ -215,8 +219,12 @@ def _height(height: float | None, label: str, source: str) -> tuple[float, list[
         # A file's name runs words together: redChair_02.
         metres, word = typical_height(re.sub(r"([a-z])([A-Z])|[_\d]+", r"\1 \2", _stem(source)))
         where = ", by its file's name"
-    said = f"as a {word} usually is{where}" if word else "for want of a better guess"
-    return metres if word else DEFAULT_HEIGHT, [f"the object was made {metres:g} m high, {said}; say how high it is"]
+    said = f"as a {word} usually is{where}"
+    if not word and learned is not None:
+        metres, said = float(learned), "as the lifter guesses"
+    elif not word:
+        metres, said = DEFAULT_HEIGHT, "for want of a better guess"
+    return metres, [f"the object was made {metres:.3g} m high, {said}; say how high it is"]
 
 
 def _tokens(

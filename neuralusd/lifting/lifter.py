@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from ..annotate.errors import ImageError
 from ..errors import BackendError
-from ..scene import Camera
 from .mesh import surface
-from .shape import Cutout, Lifter, Step, TexturedMesh, place
+from .shape import Cutout, Lifted, Lifter, Request, Step, TexturedMesh, place, to_metres
 from .silhouette import THICKNESS, SilhouetteLifter
 from .unwrap import bake, unwrap
 
 DEFAULT_LIFTER = "silhouette"
 TEXTURE_SIZES = (256, 2048)
+# Of what no picture shows: texels about as wide as the cells of a volume.
+TEXELS = 512
 # xatlas takes half a minute for as many, and far longer for noise.
 MOST_FACES = 80_000
 
@@ -39,42 +40,43 @@ def open_lifter(backend: str = DEFAULT_LIFTER, *, thickness: float | None = None
 
 
 def textured(
-    lifter: Lifter,
-    pictures: Sequence[Cutout],
+    lifted: Lifted,
+    request: Request,
     height: float,
     *,
-    seed: int = 0,
     texture_size: int | None = None,
     step: Step = lambda done: None,
-) -> tuple[TexturedMesh, Camera, list[str]]:
-    """A mesh of what pictures of one object show, `height` metres high, standing on y = 0, seen from +Z.
+) -> tuple[TexturedMesh, np.ndarray]:
+    """A mesh of what a lifter made, `height` metres high, standing on y = 0, its front towards +Z.
 
     Args:
+        request: what it was made of.
         texture_size: about how many texels the texture is wide and high; None takes as many as the first picture asks
             for.
         step: called with how much is done, 0 to 1.
 
     Returns:
-        The mesh; the camera that took the first picture, in the same space; and what was assumed, a sentence each.
+        The mesh, and the (4, 4) transform for row vectors from the lifter's space to the mesh's.
 
     Raises:
-        ImageError: what is wrong with a picture.
+        ImageError: the solid is too ragged.
     """
-    lifted = lifter(pictures, seed=seed, step=lambda done: step(0.3 * done))
     points, faces, normals = surface(lifted.distance, lifted.spacing, lifted.origin)
     if len(faces) > MOST_FACES:
+        name = (request.pictures[0].source if request.pictures else "") or "the picture"
         raise ImageError(
-            f"{pictures[0].source or 'the picture'}: the object is too ragged to lift, a surface of {len(faces)} "
+            f"{name}: the object is too ragged to lift, a surface of {len(faces)} "
             f"triangles where {MOST_FACES} are the most. Give a mask without noise, or a smaller part of the object"
         )
-    step(0.5)
-    unwrapped = unwrap(points, faces, normals, texture_size or _texels(pictures[0]))
-    step(0.8)
+    step(0.3)
+    texels = texture_size or (_texels(request.pictures[0]) if request.pictures else TEXELS)
+    unwrapped = unwrap(points, faces, normals, texels)
+    step(0.7)
     texture = bake(unwrapped, points, faces, normals, lifted.color)
-    mesh = TexturedMesh(points, faces, normals, unwrapped.uv, unwrapped.faces, texture)
-    mesh, view = place(mesh, lifted.view, height)
+    transform = to_metres(points, height)
+    mesh = place(TexturedMesh(points, faces, normals, unwrapped.uv, unwrapped.faces, texture), transform)
     step(1.0)
-    return mesh, view, [*pictures[0].notes, *lifted.notes]
+    return mesh, transform
 
 
 def _texels(picture: Cutout) -> int:

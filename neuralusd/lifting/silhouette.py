@@ -8,14 +8,13 @@ where it is wide, as a table top; the same in front and behind. What the picture
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..scene import Camera
 from .outline import THINNEST, Outline, trace
-from .shape import ColorOf, Cutout, Lifted, Step
+from .shape import IMAGE, ColorOf, Lifted, Request, Step
 
 # Cells along the longer side of the object: of the outline, and of the solid, which has every second one.
 OUTLINE_CELLS = 384
@@ -40,6 +39,7 @@ class SilhouetteLifter:
     revision = "1"
     seeded = False
     most = 1
+    takes = frozenset({IMAGE})
 
     def __post_init__(self) -> None:
         if not 0 < self.thickness <= 1:
@@ -47,13 +47,13 @@ class SilhouetteLifter:
                 f"a thickness of {self.thickness:g} is none; give a part of the smaller side, above 0 to 1"
             )
 
-    def __call__(self, pictures: Sequence[Cutout], *, seed: int = 0, step: Step = lambda done: None) -> Lifted:
+    def __call__(self, request: Request, step: Step = lambda done: None) -> Lifted:
         """The solid of a picture's outline. Its unit is a pixel of the picture, its middle the picture's.
 
         Raises:
             ImageError: the outline is empty, too small, or all of the picture.
         """
-        [picture] = pictures
+        [picture] = request.pictures
         outline = trace(picture, OUTLINE_CELLS)
         step(0.2)
         limit = max(self.thickness * min(outline.size) / 2, THINNEST)
