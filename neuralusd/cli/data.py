@@ -20,7 +20,8 @@ SUMMARY = "make worlds to train on, and pack them"
 DESCRIPTION = """\
 Data to train and evaluate on. `furniture` makes the furniture world: rooms with
 furniture as USD stages, with frames rendered by Blender's Cycles beside them.
-`orbits` shows each model by itself, from all around.
+`orbits` shows each model by itself, from all around. `articulated` makes clips of
+furniture that moves in its joints.
 `import` makes a world of a dataset that you have: MOVi-E and others, with their
 own pictures. `pack` makes one file of a world's split, to train from or to carry
 elsewhere.
@@ -53,6 +54,19 @@ ORBITS_EXAMPLES = """\
 examples:
   neuralusd data orbits --out orbits
   neuralusd data orbits --out orbits --views 8 --resolution 64 --hold-out Lights
+"""
+ARTICULATED = """\
+Makes a world of clips of furniture that moves in its joints, or goes on with one
+that is not finished: cabinets with doors, chests of drawers, desk lamps, swivel
+chairs, trunks. Every clip is a stage of another model, whose parts are rigid
+bodies with time samples and UsdPhysics joints, seen by a camera that moves; its
+frames lie beside it. The splits are train and held_out_clips. It needs Blender as
+a Python module (the extra `blender`).
+"""
+ARTICULATED_EXAMPLES = """\
+examples:
+  neuralusd data articulated --out clips
+  neuralusd data articulated --out doors --kind cabinet --clips 50 --resolution 64
 """
 IMPORT = """\
 Makes a world of a dataset that you have downloaded, or goes on with one that is
@@ -125,7 +139,13 @@ def add(commands: Any) -> None:
         help="a category that is held out altogether; may be repeated (default: Vehicles, of the Debian package)",
     )
     for each in (furniture, orbits):
-        _rendering_options(each)
+        each.add_argument("--furniture", metavar="DIR", help="folder of .sh3f catalogues or of USD assets")
+        _rendering_options(each, 128)
+    _articulated_options(
+        add_command(
+            kinds, "articulated", _articulated, "clips of furniture that moves", ARTICULATED, ARTICULATED_EXAMPLES
+        )
+    )
     add_command(kinds, "import", _none_to_import, "make a world of a dataset", IMPORT, IMPORT_EXAMPLES, load=_readers)
     pack = add_command(kinds, "pack", _pack, "one file of a world's split", PACK, PACK_EXAMPLES)
     pack.add_argument("world", metavar="DIR", help="a world of `furniture` or `import`")
@@ -137,7 +157,7 @@ def add(commands: Any) -> None:
 
 
 def _none(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    raise UsageError(args.parser, "name a kind: furniture, import or pack")
+    raise UsageError(args.parser, "name a kind: furniture, orbits, articulated, import or pack")
 
 
 def _readers(parser: Parser) -> None:
@@ -250,11 +270,29 @@ def _made(args: argparse.Namespace, console: Console, made: dict[str, int]) -> d
     return {"output": args.out, "scenes": made}
 
 
-def _rendering_options(parser: Parser) -> None:
-    parser.add_argument("--furniture", metavar="DIR", help="folder of .sh3f catalogues or of USD assets")
+def _articulated_options(parser: Parser) -> None:
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the world")
+    for option, default, what in (
+        ("--clips", 20, "clips to train on"),
+        ("--held-out-clips", 5, "clips of models no other clip shows"),
+        ("--frames", 24, "pictures a clip"),
+    ):
+        parser.add_argument(option, type=int, default=default, metavar="N", help=f"{what} (default: {default})")
+    parser.add_argument(
+        "--kind",
+        action="append",
+        metavar="KIND",
+        help="cabinet, chest, lamp, chair or trunk; may be repeated, and they take turns (default: all)",
+    )
+    _rendering_options(parser, 96)
+
+
+def _rendering_options(parser: Parser, resolution: int) -> None:
     parser.add_argument("--workers", type=count, default=2, metavar="N", help="processes (default: %(default)s)")
     parser.add_argument("--seed", type=seed, default=0, metavar="N")
-    parser.add_argument("--resolution", type=count, default=128, metavar="PX", help="a frame's side (default: 128)")
+    parser.add_argument(
+        "--resolution", type=count, default=resolution, metavar="PX", help="a frame's side (default: %(default)s)"
+    )
     parser.add_argument("--samples", type=count, default=8, metavar="N", help="Cycles' samples a pixel (default: 8)")
 
 
@@ -273,6 +311,22 @@ def _orbits(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise CommandError(str(error)) from error
     console.say(f"{args.out}: {', '.join(f'{number} {split}' for split, number in made.items())}")
     return {"output": args.out, "models": made}
+
+
+def _articulated(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..datasets.articulated import make_articulated
+
+    check_folder(args.out)
+    names = ("clips", "held_out_clips", "frames", "workers", "seed", "resolution", "samples")
+    options = {name: getattr(args, name) for name in names}
+    if args.kind:
+        options["kinds"] = args.kind
+    try:
+        made = make_articulated(args.out, **options, progress=not console.quiet)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    console.say(f"{args.out}: {', '.join(f'{number} {split}' for split, number in made.items())}")
+    return {"output": args.out, "clips": made}
 
 
 def _furniture(args: argparse.Namespace, console: Console) -> dict[str, Any]:
