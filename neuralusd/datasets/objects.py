@@ -6,7 +6,7 @@ Any world of scenes with one foreground asset each will do; `neuralusd.datasets.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,6 +50,58 @@ class ObjectViews:
         directions = np.einsum("bhwi,bij->bhwj", local, matrix[:, :3, :3])
         origins = np.broadcast_to(matrix[:, None, None, 3, :3], directions.shape)
         return origins.astype(np.float32), directions.astype(np.float32)
+
+    def split_views(self) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of the views that are trained on, and of those held back for measuring: every fifth, since the
+        cameras of an orbit climb with their number."""
+        views = np.arange(self.mask.shape[1])
+        return views[views % 5 != 2], views[views % 5 == 2]
+
+    def cropped(self, size: int, margin: float = 1.05) -> ObjectViews:
+        """The same objects seen through square windows about their outlines, `size` pixels wide: what a model is shown
+        of an object does not depend on how far away it stands.
+
+        Args:
+            margin: side of the window, as a multiple of the outline's longer side.
+        """
+        from PIL import Image
+
+        count, number, height, width = self.mask.shape
+        color = np.zeros((count, number, size, size, 3), np.uint8)
+        mask = np.zeros((count, number, size, size), bool)
+        intrinsics = self.intrinsics.copy()
+        for index in np.ndindex(count, number):
+            rows, columns = (np.flatnonzero(self.mask[index].any(axis)) for axis in (1, 0))
+            if not len(rows):
+                continue
+            box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+            left, top, side = window(box, margin)
+            picture = np.dstack([self.color[index], self.mask[index].astype(np.uint8) * 255])
+            seen = Image.fromarray(picture, "RGBA").transform(
+                (2 * size, 2 * size),
+                Image.Transform.EXTENT,
+                (left, top, left + side, top + side),
+                Image.Resampling.BILINEAR,
+            )
+            values = np.asarray(seen.resize((size, size), Image.Resampling.BOX))
+            mask[index] = values[..., 3] > 127
+            color[index] = np.where(mask[index][..., None], values[..., :3], 0)
+            fx, fy, ox, oy = self.intrinsics[index]
+            wide, high = side / width, side / height
+            intrinsics[index] = (
+                fx / wide,
+                fy / high,
+                (left / width - 0.5 + ox) / wide + 0.5,
+                (0.5 + oy - top / height) / high - 0.5,
+            )
+        return replace(self, color=color, mask=mask, intrinsics=intrinsics)
+
+
+def window(box: tuple[float, float, float, float], margin: float = 1.05) -> tuple[float, float, float]:
+    """Left, top and side of the square about a box of left, top, right and bottom, in the same units."""
+    left, top, right, bottom = box
+    side = margin * max(right - left, bottom - top)
+    return (left + right - side) / 2, (top + bottom - side) / 2, side
 
 
 def canonical_to_world(scene: Scene, margin: float = MARGIN) -> tuple[np.ndarray, float]:

@@ -16,10 +16,11 @@ class LatentNormalizer(ModelMixin, ConfigMixin):
     Args:
         robust: the median and the normalised interquartile range; False takes mean and standard deviation, the
             ablation.
+        deviation: that the features are brought to.
     """
 
     @register_to_config
-    def __init__(self, robust: bool = True) -> None:
+    def __init__(self, robust: bool = True, deviation: float = 1.0) -> None:
         super().__init__()
         self.register_buffer("center", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
@@ -38,7 +39,7 @@ class LatentNormalizer(ModelMixin, ConfigMixin):
         if not (torch.isfinite(scale) and scale > 0):
             raise ValueError("the features are constant or not finite, so they have no scale; train the decoder first")
         self.center.copy_(center)
-        self.scale.copy_(scale)
+        self.scale.copy_(scale / self.config.deviation)
         return self
 
     def normalize(self, features: torch.Tensor) -> torch.Tensor:

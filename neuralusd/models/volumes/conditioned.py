@@ -1,0 +1,73 @@
+"""The latent diffusion model with what it is told: one module to train, and to sample from with guidance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .conditions import PictureEncoder, WordProjection
+from .denoiser import VolumeUNet
+
+
+@dataclass
+class Told:
+    """What an object is to be like; None where nothing is said of it.
+
+    Attributes:
+        pictures: (B, N, 4, R, R) cutouts, see `PictureEncoder`. words: (B, T, D) features of `TextEncoder`, and
+            word_mask: (B, T) bool. With picture_kept, word_kept (B,) bool, some of the batch are told less.
+    """
+
+    pictures: torch.Tensor | None = None
+    words: torch.Tensor | None = None
+    word_mask: torch.Tensor | None = None
+    picture_kept: torch.Tensor | None = None
+    word_kept: torch.Tensor | None = None
+
+
+class ConditionedDenoiser(nn.Module):
+    """Attributes: unet, picture_encoder, and word_projection, from the text encoder's width to the tokens'."""
+
+    def __init__(self, unet: VolumeUNet, picture_encoder: PictureEncoder, word_dim: int) -> None:
+        super().__init__()
+        self.unet, self.picture_encoder = unet, picture_encoder
+        self.word_projection = WordProjection(word_dim, unet.config.context_dim)
+
+    def context(self, told: Told) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Tokens (B, T, token_dim) and which of them count (B, T); None where nothing is told."""
+        tokens, masks = [], []
+        if told.pictures is not None:
+            batch, number = told.pictures.shape[:2]
+            found = self.picture_encoder(told.pictures.flatten(0, 1))[0]
+            tokens.append(found.view(batch, number * found.shape[1], -1))
+            kept = told.picture_kept
+            kept = found.new_ones(batch, dtype=torch.bool) if kept is None else kept
+            masks.append(kept.unsqueeze(-1).expand(tokens[-1].shape[:2]))
+        if told.words is not None:
+            assert told.word_mask is not None
+            tokens.append(self.word_projection(told.words))
+            kept = told.word_kept
+            masks.append(told.word_mask if kept is None else told.word_mask & kept.unsqueeze(-1))
+        return (torch.cat(tokens, 1), torch.cat(masks, 1)) if tokens else None
+
+    def forward(self, noisy: torch.Tensor, sigma: torch.Tensor, told: Told) -> torch.Tensor:
+        """Denoised latents; see `VolumeUNet`."""
+        return self.unet(noisy, sigma, *(self.context(told) or (None, None)))
+
+    def guided(self, told: Told, guidance: float):
+        """A function for `sample_latents`: classifier-free guidance of this weight (3 in section 3.3), 1 is none."""
+        context = self.context(told)
+
+        def denoise(noisy: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+            if context is None:
+                return self.unet(noisy, sigma)
+            tokens, mask = (value.expand(len(noisy), *value.shape[1:]) for value in context)
+            with_condition = self.unet(noisy, sigma, tokens, mask)
+            if guidance == 1:
+                return with_condition
+            without = self.unet(noisy, sigma)
+            return without + guidance * (with_condition - without)
+
+        return denoise

