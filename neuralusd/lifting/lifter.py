@@ -9,6 +9,7 @@ import numpy as np
 from ..annotate.errors import ImageError
 from ..errors import BackendError
 from .mesh import surface
+from .projection import seen_colors
 from .shape import Cutout, Lifted, Lifter, Request, Step, TexturedMesh, place, to_metres
 from .silhouette import THICKNESS, SilhouetteLifter
 from .unwrap import bake, unwrap
@@ -72,7 +73,7 @@ def textured(
     texels = texture_size or (_texels(request.pictures[0]) if request.pictures else TEXELS)
     unwrapped = unwrap(points, faces, normals, texels)
     step(0.7)
-    texture = bake(unwrapped, points, faces, normals, lifted.color)
+    texture = bake(unwrapped, points, faces, normals, seen_colors(lifted.seen, points, faces, lifted.color))
     transform = to_metres(points, height)
     mesh = place(TexturedMesh(points, faces, normals, unwrapped.uv, unwrapped.faces, texture), transform)
     step(1.0)
