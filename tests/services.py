@@ -17,6 +17,9 @@ from typing import Any
 
 from neuralusd.service.client import Client, connect
 
+PATIENCE = 300.0
+"""Seconds after which something that a busy machine may do slowly has not come to pass."""
+
 SLOW = {"steps": 1000, "times": [float(frame) for frame in range(200)]}
 """Arguments of a `render` that goes on for as long as any test does."""
 
@@ -45,7 +48,7 @@ class Process:
         """Ends it by a signal, and returns what it said."""
         if self.process.poll() is None:
             self.process.send_signal(how)
-        said, _ = self.process.communicate(timeout=20)
+        said, _ = self.process.communicate(timeout=PATIENCE)
         return said
 
     def request(
@@ -53,7 +56,7 @@ class Process:
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         """A plain request, as anybody could make it."""
         address = self.url.removeprefix("http://")
-        connection = http.client.HTTPConnection(address, timeout=20)
+        connection = http.client.HTTPConnection(address, timeout=PATIENCE)
         sent = dict(headers or {})
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
@@ -68,7 +71,11 @@ class Process:
 def service(folder: Path, *options: str, package: Path | None = None, **environment: str):
     """Runs `neuralusd serve` with options; its state is in `folder`."""
     command = [sys.executable, "-m", "neuralusd", "serve", *options]
-    variables = {**os.environ, "NEURALUSD_STATE": str(folder), "OMP_NUM_THREADS": "1", **environment}
+    # One that is killed leaves its temporary files behind.
+    temporary = folder.with_name(f"{folder.name}-tmp")
+    temporary.mkdir(exist_ok=True)
+    own = {"NEURALUSD_STATE": str(folder), "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
+    variables = {**os.environ, **own, **environment}
     if package is not None:
         variables["PYTHONPATH"] = str(package)
     process = subprocess.Popen(
@@ -85,7 +92,7 @@ def service(folder: Path, *options: str, package: Path | None = None, **environm
         if process.poll() is None:
             process.terminate()
             try:
-                process.wait(20)
+                process.wait(PATIENCE)
             finally:
                 process.kill()
         process.stdout.close()
@@ -115,7 +122,7 @@ def own_state(folder: Path):
             os.environ["NEURALUSD_STATE"] = before
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 90.0) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """What it returns, once that is true."""
     until = time.monotonic() + seconds
     while not (found := what()):

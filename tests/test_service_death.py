@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from services import SLOW, alive, own_state, service, started, wait_for
+from services import PATIENCE, SLOW, alive, own_state, service, started, wait_for
 from shots import two_boxes
 
 from neuralusd.cli import main
@@ -97,22 +97,25 @@ class TestDeath:
             assert again.job(done.id).download("image.png", tmp_path / "late.png")
 
     def test_what_is_old_or_too_much_is_deleted(self, tmp_path, shot):
+        def kept():
+            return [name for kind in ("jobs", "uploads") for name in os.listdir(tmp_path / "state" / kind)]
+
         # 0.0005 hours are not quite two seconds.
         with service(tmp_path / "state", "--keep", "0.0005") as process:
             client = process.client()
             job = client.submit("edit", stage=str(shot), move={"/World/Cup": [1, 0, 0]})
-            job.wait()
             sent = client.upload(shot)
-            wait_for(lambda: not client.jobs())
+            assert kept()
+            wait_for(lambda: not client.jobs() and not kept())
             with pytest.raises(ServiceError, match="no such job"):
                 job.state()
             with pytest.raises(ServiceError, match="no such upload"):
                 client.submit("encode", stage=sent)
-            assert not [name for kind in ("jobs", "uploads") for name in os.listdir(tmp_path / "state" / kind)]
+            assert not kept()
 
     def test_a_service_that_nobody_uses_stops_by_itself(self, tmp_path):
         with service(tmp_path / "state", "--idle-exit", "0.01") as process:
-            process.process.wait(20)
+            process.process.wait(PATIENCE)
             assert "nobody asked for anything" in process.process.stdout.read()
         assert not (tmp_path / "state" / "service.json").exists()
 
@@ -122,7 +125,7 @@ def test_the_command_stops_it_and_a_second_one_is_refused(tmp_path):
     with service(state) as process, own_state(state):
         assert main(["serve"]) == 1
         assert main(["serve", "--stop"]) == 0
-        process.process.wait(20)
+        process.process.wait(PATIENCE)
         assert main(["serve", "--stop"]) == 0
         with pytest.raises(ServiceError, match="No neuralusd service of yours runs here"):
             connect(start=False)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
-from services import package, service, shared_service, wait_for
+from services import PATIENCE, package, service, shared_service, wait_for
 from shots import two_boxes
 from tiny_backend import save_tiny_backend
 
@@ -197,7 +197,7 @@ class TestBodies:
         """Sends blocks until it is stopped or has sent 10 GB; returns what was answered and how much was sent."""
         address, _, port = running.url.removeprefix("http://").partition(":")
         answer, sent = b"", 0
-        with socket.create_connection((address, int(port)), timeout=20) as connection:
+        with socket.create_connection((address, int(port)), timeout=PATIENCE) as connection:
             lines = [f"Host: {address}", f"Authorization: Bearer {ALICE}", *headers]
             connection.sendall(("POST /v1/uploads?name=a.usdz HTTP/1.1\r\n" + "\r\n".join(lines) + "\r\n\r\n").encode())
             try:
@@ -241,7 +241,7 @@ class TestBodies:
 
     def test_a_refused_body_that_never_comes_is_not_waited_for(self, running):
         address, _, port = running.url.removeprefix("http://").partition(":")
-        with socket.create_connection((address, int(port)), timeout=20) as connection:
+        with socket.create_connection((address, int(port)), timeout=PATIENCE) as connection:
             lines = f"Host: {address}\r\nAuthorization: Bearer {ALICE}\r\nContent-Length: 2000000\r\n\r\n"
             connection.sendall(f"POST /v1/jobs HTTP/1.1\r\n{lines}".encode())
             assert b" 413 " in connection.makefile("rb").readline()

@@ -19,9 +19,10 @@ from .users import Users
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 # Of what is not an upload.
 LARGEST_BODY = 1_000_000
-# What is read of a refused body, in bytes and seconds.
+# What is read of a refused body: bytes, seconds, and seconds in which nothing more of it comes.
 DRAINED_BYTES = 8_000_000
-DRAINED_SECONDS = 2.0
+DRAINED_SECONDS = 30.0
+DRAINED_PAUSE = 3.0
 
 
 def own_names(shared: bool, more: Iterable[str] = ()) -> set[str]:
@@ -176,7 +177,7 @@ class _Body:
         with contextlib.suppress(asyncio.TimeoutError):
             async with asyncio.timeout(DRAINED_SECONDS):
                 while not self.whole:
-                    message = await self._receive()
+                    message = await asyncio.wait_for(self._receive(), DRAINED_PAUSE)
                     self.whole = message["type"] != "http.request" or not message.get("more_body", False)
 
 
