@@ -22,7 +22,8 @@ class Sent:
     Attributes:
         folder: of the files of the request. file: the stage. camera: path of the camera in it.
         paths: of prims to the names (and libraries) of their objects, which outlive undo. assets: paths.
-        missing: paths of the assets that have no tokens. waiting: objects that take what another object has not yet.
+        missing: paths of the assets that have no tokens. left_out: names of objects that show in Blender and not here.
+        waiting: objects that take what another object has not yet.
     """
 
     folder: str
@@ -33,12 +34,20 @@ class Sent:
     paths: dict[str, tuple[str, str]] = field(default_factory=dict)
     assets: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     waiting: list[tuple[str, str, str]] = field(default_factory=list)
 
     def object(self, path: str) -> bpy.types.Object | None:
         """The object of a prim, if it is still there."""
         name, library = self.paths.get(path, ("", ""))
         return bpy.data.objects.get((name, library or None)) if name else None
+
+    def said_of_left_out(self) -> str:
+        """What to say of what was left out, and the cure, to be added to a message; empty where nothing was."""
+        if not self.left_out:
+            return ""
+        names = ", ".join(self.left_out[:3]) + (" ..." if len(self.left_out) > 3 else "")
+        return f"; left out, being no mesh (Object > Convert > Mesh makes it one): {names}"
 
 
 def where() -> connection.Where:
@@ -60,12 +69,14 @@ def send(
     view: View | None = None,
     materials: bool = True,
     viewport: bool = False,
+    package: bool = False,
 ) -> Sent:
     """Writes the scene, as it is at the current frame, into a folder. To be called in the main thread.
 
     Args:
         view: to look from there; None is the scene's camera.
         materials: whether base colours are needed, as for encoding. viewport: what the viewport shows, in its quality.
+        package: one file with all that belongs to it, which is what another machine can be sent; such a one gets that.
 
     Raises:
         Problem: there is no camera, nothing to see, or this Blender cannot do it.
@@ -83,8 +94,7 @@ def send(
     for each in view_layer.objects:
         if each.mode == "EDIT":
             each.update_from_editmode()
-    # A package is one file, which is what another machine can be sent.
-    file = os.path.join(folder, "scene.usdz" if where().remote else "scene.usdc")
+    file = os.path.join(folder, "scene.usdz" if package or where().remote else "scene.usdc")
     hook.shot = shot = hook.Shot(
         scene, _shown(scene, view_layer, viewport), camera=scene.camera if view is None else None, view=view
     )
@@ -109,8 +119,18 @@ def send(
         sent.paths[str(path)] = (each.name, each.library.filepath if each.library else "")
     sent.assets = [str(shot.prims[each]) for each in shot.chosen]
     sent.waiting = shot.waiting
+    sent.left_out = [each.name for each in view_layer.objects if _left_out(each) and shot.shows(each)]
     sent.missing = [str(shot.prims[each]) for each in shot.missing]
     return sent
+
+
+def _left_out(each: bpy.types.Object) -> bool:
+    """Whether an object has a surface that Blender's exporter does not write as one."""
+    if each.type == "CURVE":
+        data = each.data
+        tube = data.bevel_depth or data.extrude or data.bevel_object
+        return bool(tube or each.modifiers or data.dimensions == "2D" and data.fill_mode != "NONE")
+    return each.type in {"SURFACE", "CURVES", "VOLUME", "POINTCLOUD", "GPENCIL", "GREASEPENCIL"}
 
 
 def _shown(
@@ -267,7 +287,7 @@ def picture_file(image: bpy.types.Image, folder: str) -> str:
         try:
             _save_as_png(image, target)
         except RuntimeError as error:
-            raise Problem(f"{image.name} has no pixels yet: {error}. Render first.") from error
+            raise Problem(f"{image.name} has no pixels yet. Render first.") from error
         return target
     if not image.has_data and image.size[0] * image.size[1] == 0:
         raise Problem(f"{image.name} has no pixels: its file {file or '(none)'} is not there. Open the image again.")

@@ -80,6 +80,28 @@ class NEURALUSD_PT_lift(Sidebar, bpy.types.Panel):
         layout.operator("neuralusd.lift", icon="MESH_MONKEY")
 
 
+class NEURALUSD_PT_hold(Sidebar, bpy.types.Panel):
+    bl_idname = "NEURALUSD_PT_hold"
+    bl_label = "Hold"
+    bl_parent_id = "NEURALUSD_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, said = self.layout, context.scene.neuralusd
+        if not said.held:
+            wrapped(layout, "Every image is made by itself.")
+            layout.operator("neuralusd.hold", icon="LOCKED")
+            return
+        wrapped(layout, "What you do not edit stays as it was when you pressed Hold.", "LOCKED")
+        column = layout.column()
+        column.use_property_split = True
+        column.use_property_decorate = False
+        column.prop(said, "hold_image")
+        row = layout.row(align=True)
+        row.operator("neuralusd.hold", text="Hold Again")
+        row.operator("neuralusd.release", icon="UNLOCKED")
+
+
 class NEURALUSD_PT_object(Sidebar, bpy.types.Panel):
     bl_idname = "NEURALUSD_PT_object"
     bl_label = "Object"
@@ -165,6 +187,7 @@ CLASSES = (
     NEURALUSD_PT_main,
     NEURALUSD_PT_object,
     NEURALUSD_PT_encode,
+    NEURALUSD_PT_hold,
     NEURALUSD_PT_lift,
     NEURALUSD_PT_settings,
     NEURALUSD_PT_passes,

@@ -13,6 +13,7 @@ import bpy
 from bpy.props import EnumProperty, StringProperty
 
 from . import environment, tasks
+from .settings import RELATIVE
 
 PACKAGE = __package__
 WHEELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "wheels_for_service")
@@ -36,6 +37,7 @@ class Preferences(bpy.types.AddonPreferences):
         name="Python",
         description="A Python that has neuralusd. Empty takes the one that Set Up made",
         subtype="FILE_PATH",
+        options=RELATIVE,
     )
     url: StringProperty(name="Address", description="As http://gpu:8750")
     token: StringProperty(
@@ -48,7 +50,10 @@ class Preferences(bpy.types.AddonPreferences):
         name="Backend", description="Weights to use where a scene names none: a name or a folder", default="mini"
     )
     cache: StringProperty(
-        name="Cache", description="Folder for passing files. Empty takes one of the extension's own", subtype="DIR_PATH"
+        name="Cache",
+        description="Folder for passing files. Empty takes one of the extension's own",
+        subtype="DIR_PATH",
+        options=RELATIVE,
     )
     device: EnumProperty(
         name="For",

@@ -11,7 +11,7 @@ from typing import Any
 
 import bpy
 
-from . import connection, export, pixels, store
+from . import connection, export, held, pixels, store
 from .export import Sent
 from .problems import Problem
 from .tasks import Task, on_main
@@ -58,6 +58,7 @@ class RenderScene:
 
     Attributes:
         sent: the scene as it is sent; None until images that objects take their look from have been encoded.
+        before: file of the state that the image keeps to where no edit touched it; None where it keeps to nothing.
     """
 
     def __init__(
@@ -78,8 +79,12 @@ class RenderScene:
         self.numbers = export.numbers(scene, preview)
         image = scene.neuralusd.encode_image
         self._picture = export.picture_file(image, folder) if image is not None and view is None else None
+        # What is held is what the camera sees, so a viewport's own view keeps to nothing.
+        image = scene.neuralusd.hold_image if scene.neuralusd.held and view is None else None
+        self._before_image = _held_picture(image, folder) if image is not None else None
+        self.before: str | None = None
         self._donors = _donors(scene, view_layer, folder)
-        self.sent: Sent | None = None if self._donors else export.send(scene, view_layer, folder, **self._options)
+        self.sent: Sent | None = None if self._donors else self._send(scene, view_layer)
 
     def __call__(self, task: Task) -> Rendered:
         begin = 0.0
@@ -105,6 +110,8 @@ class RenderScene:
             camera=self.sent.camera,
             encode=True,
             encode_image=self._picture,
+            before=self.before,
+            before_image=self._before_image if self.before else None,
             passes=self.passes or None,
             **self.numbers,
         )
@@ -145,7 +152,12 @@ class RenderScene:
         scene = bpy.data.scenes.get(self._scene)
         if scene is None or self._layer not in scene.view_layers:
             raise Problem("The scene was removed while its image was being made.")
-        return export.send(scene, scene.view_layers[self._layer], self.folder, **self._options)
+        return self._send(scene, scene.view_layers[self._layer])
+
+    def _send(self, scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> Sent:
+        sent = export.send(scene, view_layer, self.folder, **self._options)
+        self.before = held.before(scene, sent) if self._options["view"] is None else None
+        return sent
 
 
 def encode_scene(
@@ -155,14 +167,24 @@ def encode_scene(
     *,
     only: list[bpy.types.Object] | None = None,
     force: bool = False,
+    missing: bool = False,
 ) -> Callable[[Task], tuple[dict[str, Any], str, Sent]]:
-    """A request for tokens of what the camera sees. Exports the scene here and now; the rest may run in any thread."""
+    """A request for tokens of what the camera sees. Exports the scene here and now; the rest may run in any thread.
+
+    Args:
+        only: objects whose assets alone are encoded. force: also what has not changed since it was last encoded.
+        missing: what has no tokens alone; where all have some, nobody is asked.
+    """
     where, numbers = export.where(), export.numbers(scene)
     image = scene.neuralusd.encode_image
     picture = export.picture_file(image, folder) if image is not None else None
     sent = export.send(scene, view_layer, folder)
     assets = None
-    if only is not None:
+    if missing:
+        assets = _without_tokens(sent)
+        if not assets:
+            return lambda task: ({}, "", sent)
+    elif only is not None:
         owners = {sent.object(path): path for path in sent.assets}
         assets = []
         for each in only:
@@ -193,6 +215,24 @@ def encode_scene(
         return result, tokens, sent
 
     return work
+
+
+def _without_tokens(sent: Sent) -> list[str]:
+    """The paths of the assets, the background among them, that have no tokens of their own."""
+    from pxr import Usd
+
+    from .usd import neural
+
+    stage = Usd.Stage.Open(sent.file, Usd.Stage.LoadNone)
+    background = stage.GetPrimAtPath(sent.background) if sent.background else None
+    bare = background is not None and background and not neural.tokens_of(background)
+    return [*sent.missing, *([sent.background] if bare else [])]
+
+
+def _held_picture(image: bpy.types.Image, folder: str) -> str:
+    inside = os.path.join(folder, "held")
+    os.makedirs(inside, exist_ok=True)
+    return export.picture_file(image, inside)
 
 
 class Donor:

@@ -16,6 +16,11 @@ from bpy.props import (
 )
 
 LARGEST = 2**31 - 1
+# Of paths that may begin with "//", the folder of the .blend; older Blenders have no word for it.
+RELATIVE = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()
+
+# What may be said anew of an object that is linked from another .blend and overridden here.
+OVERRIDE = {"LIBRARY_OVERRIDABLE"}
 
 ROLES = (
     ("AUTO", "Automatic", "An asset if it stands by itself and does not look like the scenery behind the others"),
@@ -38,31 +43,59 @@ def _may_give(self: ObjectSettings, each: bpy.types.Object) -> bool:
 class ObjectSettings(bpy.types.PropertyGroup):
     """Neural settings of an object."""
 
-    role: EnumProperty(name="Role", description="Whether the object is an asset", items=ROLES, default="AUTO")
-    text: StringProperty(name="Text", description="What it is, as a phrase, for models that take a text per asset")
+    role: EnumProperty(
+        name="Role", description="Whether the object is an asset", items=ROLES, default="AUTO", override=OVERRIDE
+    )
+    text: StringProperty(
+        name="Text", description="What it is, as a phrase, for models that take a text per asset", override=OVERRIDE
+    )
     presence: FloatProperty(
-        name="Presence", description="How much it is there", min=0.0, max=1.0, default=1.0, subtype="FACTOR"
+        name="Presence",
+        description="How much it is there",
+        min=0.0,
+        max=1.0,
+        default=1.0,
+        subtype="FACTOR",
+        override=OVERRIDE,
     )
     appearance_from: EnumProperty(
-        name="Appearance", description="Whose colours and material it shows", items=SOURCES, default="OWN"
+        name="Appearance",
+        description="Whose colours and material it shows",
+        items=SOURCES,
+        default="OWN",
+        override=OVERRIDE,
     )
     appearance_object: PointerProperty(
-        name="Object", description="The object whose look it takes", type=bpy.types.Object, poll=_may_give
+        name="Object",
+        description="The object whose look it takes",
+        type=bpy.types.Object,
+        poll=_may_give,
+        override=OVERRIDE,
     )
-    appearance_image: PointerProperty(name="Image", description="A picture of the look", type=bpy.types.Image)
-    appearance_record: StringProperty(options={"HIDDEN"})
-    appearance_key: StringProperty(options={"HIDDEN"})
-    geometry_from: EnumProperty(name="Geometry", description="Whose shape it shows", items=SOURCES, default="OWN")
+    appearance_image: PointerProperty(
+        name="Image", description="A picture of the look", type=bpy.types.Image, override=OVERRIDE
+    )
+    appearance_record: StringProperty(options={"HIDDEN"}, override=OVERRIDE)
+    appearance_key: StringProperty(options={"HIDDEN"}, override=OVERRIDE)
+    geometry_from: EnumProperty(
+        name="Geometry", description="Whose shape it shows", items=SOURCES, default="OWN", override=OVERRIDE
+    )
     geometry_object: PointerProperty(
-        name="Object", description="The object whose shape it takes", type=bpy.types.Object, poll=_may_give
+        name="Object",
+        description="The object whose shape it takes",
+        type=bpy.types.Object,
+        poll=_may_give,
+        override=OVERRIDE,
     )
-    geometry_image: PointerProperty(name="Image", description="A picture of the shape", type=bpy.types.Image)
-    geometry_record: StringProperty(options={"HIDDEN"})
-    geometry_key: StringProperty(options={"HIDDEN"})
+    geometry_image: PointerProperty(
+        name="Image", description="A picture of the shape", type=bpy.types.Image, override=OVERRIDE
+    )
+    geometry_record: StringProperty(options={"HIDDEN"}, override=OVERRIDE)
+    geometry_key: StringProperty(options={"HIDDEN"}, override=OVERRIDE)
     # The record in the sidecar; see usd/records.py.
-    record: StringProperty(options={"HIDDEN"})
+    record: StringProperty(options={"HIDDEN"}, override=OVERRIDE)
     # Of an Empty that stands for a prim of a type that Blender does not know.
-    usd_type: StringProperty(options={"HIDDEN"})
+    usd_type: StringProperty(options={"HIDDEN"}, override=OVERRIDE)
 
 
 class Link(bpy.types.PropertyGroup):
@@ -96,6 +129,14 @@ class SceneSettings(bpy.types.PropertyGroup):
         name="Picture",
         description="A rendering or photograph of the scene by its camera, whose colours encoding takes. Empty takes "
         "the materials' base colours",
+        type=bpy.types.Image,
+    )
+    held: StringProperty(options={"HIDDEN"})
+    held_backend: StringProperty(options={"HIDDEN"})
+    hold_image: PointerProperty(
+        name="Picture",
+        description="An image of the state that is held, as a rendering or a photograph, whose pixels stay. Empty has "
+        "it rendered",
         type=bpy.types.Image,
     )
     only_selected: BoolProperty(name="Only Selected", description="Encode the selected objects alone", default=False)
@@ -132,7 +173,7 @@ def register() -> None:
     """Adds the settings to scenes and objects."""
     for each in CLASSES:
         bpy.utils.register_class(each)
-    bpy.types.Object.neuralusd = PointerProperty(type=ObjectSettings, name="Neural USD")
+    bpy.types.Object.neuralusd = PointerProperty(type=ObjectSettings, name="Neural USD", override=OVERRIDE)
     bpy.types.Scene.neuralusd = PointerProperty(type=SceneSettings, name="Neural USD")
 
 

@@ -67,6 +67,7 @@ def set_record(scene: bpy.types.Scene, each: bpy.types.Object, name: str) -> Non
 def follow_save(saved: str) -> None:
     """Brings the records along to where the .blend was saved, for the first time, under another name, or as a copy."""
     global _opened
+    from . import held
     from .usd import records
 
     saved = saved or bpy.data.filepath
@@ -81,7 +82,8 @@ def follow_save(saved: str) -> None:
             records.merge(source, target)
             if os.path.dirname(source) == os.path.dirname(_unsaved("")) and bpy.data.filepath == saved:
                 os.unlink(source)  # the .blend has a place of its own now
-    _opened = bpy.data.filepath
+    opened, _opened = _opened, bpy.data.filepath
+    held.follow_save(saved, opened)
 
 
 def follow_load() -> None:

@@ -160,7 +160,7 @@ class Blender:
     def run(self, script: str, folder: Path, *, installed: bool = True, **arguments: Any) -> dict[str, Any]:
         """Runs a script, and returns what it put into `result`."""
         process = self.start(script, folder, installed=installed, **arguments)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
         return self.read(out, err)
 
     def start(self, script: str, folder: Path, *, installed: bool = True, **arguments: Any) -> subprocess.Popen[str]:
@@ -175,9 +175,8 @@ class Blender:
         file.write_text(f"{PRELUDE}\nCODE = {begin + script + finish!r}\n{guarded}{end}", encoding="utf-8")
         given = {"preferences": self.preferences, "folder": str(folder), **arguments}
         environment = {
-            **os.environ,
+            **variables(self.resources),
             **self.service,
-            "BLENDER_USER_RESOURCES": str(self.resources),
             "PYTHONUNBUFFERED": "1",
             "OMP_NUM_THREADS": "1",
         }
@@ -205,6 +204,15 @@ def blenders() -> list[Any]:
     return [pytest.param(None, id="newest"), pytest.param(second, id="second", marks=missing)]
 
 
+def variables(resources: Path) -> dict[str, str]:
+    """The environment of a Blender whose user's files are in `resources`, and its temporary ones beside them: it is
+    ended by `os._exit`, so it leaves them behind.
+    """
+    temporary = resources.parent / f"{resources.name}-tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
+    return {**os.environ, "BLENDER_USER_RESOURCES": str(resources), "TMPDIR": str(temporary)}
+
+
 def install(python: str, zip_file: Path, resources: Path) -> None:
     """Installs the zip as a user does, and leaves it installed but not enabled."""
     code = (
@@ -213,8 +221,7 @@ def install(python: str, zip_file: Path, resources: Path) -> None:
         f"filepath={str(zip_file)!r}, repo='user_default', enable_on_install=False)\n"
         "sys.stdout.flush(); os._exit(0)\n"
     )
-    environment = {**os.environ, "BLENDER_USER_RESOURCES": str(resources)}
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, env=variables(resources), timeout=300)
     assert (resources / "extensions/user_default/neuralusd/__init__.py").is_file(), done.stdout + done.stderr
 
 

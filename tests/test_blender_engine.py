@@ -186,7 +186,7 @@ def look():
         own.look(bpy.context, scene, bpy.context.view_layer)
 
 def wait():
-    until, own._image = time.monotonic() + 60, None
+    until, own._image = time.monotonic() + 200, None
     while own._image is None and not own.said.startswith("The") and time.monotonic() < until:
         preview.tick_all()
         time.sleep(0.01)

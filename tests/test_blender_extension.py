@@ -119,7 +119,8 @@ def draw(function):
 area = next(area for area in bpy.context.screen.areas if area.type == "VIEW_3D")
 region = next(region for region in area.regions if region.type == "UI")
 states = ["pass", "said.neuralusd.appearance_from, said.neuralusd.geometry_from = 'OBJECT', 'IMAGE'",
-          "scene.camera = None", "scene.render.engine = 'NEURALUSD'", "preferences().python = ''"]
+          "scene.camera, scene.neuralusd.held = None, 'abc'", "scene.render.engine = 'NEURALUSD'",
+          "preferences().python = ''"]
 for state in states:
     exec(state)
     with bpy.context.temp_override(window=manager.windows[0], area=area, region=region):
@@ -144,7 +145,7 @@ result["running"] = draw(panels.draw_running)
             assert mistake not in found["stderr"] + found["stdout"].replace("RESULT", ""), mistake
         drawn = json.dumps({name: value for name, value in found.items() if name not in ("stdout", "stderr")})
         assert len(found["NEURALUSD_PT_main"]) == 5 and len(found["NEURALUSD_PT_settings"]) == 2
-        for verb in ("render", "encode", "lift", "check", "setup", "stop", "standard_view"):
+        for verb in ("render", "encode", "lift", "hold", "release", "check", "setup", "stop", "standard_view"):
             assert f"neuralusd.{verb}()" in drawn, verb
         for word in (
             "Seed",
@@ -205,7 +206,7 @@ result["seconds"] = time.monotonic() - begun[0]
 result["image"] = "Neural Render" in bpy.data.images
 connection = module("connection")
 client = connection.connect(module("export").where())
-until = time.monotonic() + 30
+until = time.monotonic() + 200
 while any(job["state"] in ("queued", "running") for job in client.jobs()) and time.monotonic() < until:
     time.sleep(0.1)
 result["jobs"] = [job["state"] for job in client.jobs() if job["verb"] == "render"][:1]
@@ -236,7 +237,7 @@ result["render"] = list(bpy.ops.render.render())
 cls.stopped = stopped
 client = module("connection").connect(module("export").where())
 import time
-until = time.monotonic() + 30
+until = time.monotonic() + 200
 while any(job["state"] in ("queued", "running") for job in client.jobs()) and time.monotonic() < until:
     time.sleep(0.1)
 result["jobs"] = [job["state"] for job in client.jobs() if job["verb"] == "render"][:1]

@@ -12,7 +12,7 @@ import bpy
 import numpy as np
 
 from .. import pixels, preferences
-from ..problems import Problem
+from ..problems import Problem, plain
 from ..request import Rendered, RenderScene
 from ..tasks import Stopped, Task, on_main
 from .preview import Preview
@@ -86,8 +86,9 @@ class NEURALUSD_RenderEngine(bpy.types.RenderEngine):
                 import traceback
 
                 traceback.print_exc()
-            self.report({"ERROR"}, str(error))  # what scripts get; the other ends an animation
-            self.error_set(str(error))
+            said = plain(error, folder)
+            self.report({"ERROR"}, said)  # what scripts get; the other ends an animation
+            self.error_set(said)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -193,7 +193,7 @@ def _state(request: RenderScene, view: tuple[Any, ...] | None) -> str:
     from ..usd import neural
 
     layer = Sdf.Layer.OpenAsAnonymous(request.sent.file)
-    return f"{neural.layer_digest(layer)} {view} {request.numbers}" if layer else ""
+    return f"{neural.layer_digest(layer)} {view} {request.numbers} {request.before}" if layer else ""
 
 
 def _words(error: Exception) -> str:

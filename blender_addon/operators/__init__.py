@@ -7,6 +7,7 @@ import bpy
 
 from .display import NEURALUSD_OT_standard_view
 from .encode import NEURALUSD_OT_encode
+from .hold import NEURALUSD_OT_hold, NEURALUSD_OT_release
 from .lift import NEURALUSD_OT_lift
 from .render import NEURALUSD_OT_render
 from .setup import NEURALUSD_OT_check, NEURALUSD_OT_setup, NEURALUSD_OT_stop
@@ -15,6 +16,8 @@ CLASSES = (
     NEURALUSD_OT_encode,
     NEURALUSD_OT_render,
     NEURALUSD_OT_lift,
+    NEURALUSD_OT_hold,
+    NEURALUSD_OT_release,
     NEURALUSD_OT_check,
     NEURALUSD_OT_setup,
     NEURALUSD_OT_stop,

@@ -11,7 +11,7 @@ from typing import Any
 import bpy
 
 from .. import preferences
-from ..problems import Problem
+from ..problems import Problem, plain
 from ..tasks import Stopped, Task
 
 INTERVAL = 0.1
@@ -68,8 +68,9 @@ class Asking:
         try:
             self._task = Task(self.label, self.prepare(context)).start()
         except Exception as error:
+            failed = self._failed(error)
             self._clean()
-            return self._failed(error)
+            return failed
         self._listen(context)
         return {"RUNNING_MODAL"}
 
@@ -136,7 +137,7 @@ class Asking:
         if not isinstance(error, Problem):
             traceback.print_exc()
             error = Problem(f"{type(error).__name__}: {error}. The console has the details; please report it.")
-        self.report({"ERROR"}, str(error))
+        self.report({"ERROR"}, plain(error, self._folder))
         return {"CANCELLED"}
 
 

@@ -40,4 +40,4 @@ class NEURALUSD_OT_encode(Asking, bpy.types.Operator):
         if said["unseen"]:
             names = [each.name for each in map(sent.object, said["unseen"]) if each is not None]
             parts.append(f"not seen by the camera: {', '.join(names) or len(said['unseen'])}")
-        self.report({"INFO"}, "; ".join(parts))
+        self.report({"INFO"}, "; ".join(parts) + sent.said_of_left_out())

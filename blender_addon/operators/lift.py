@@ -14,6 +14,7 @@ from mathutils import Matrix
 
 from .. import connection, export
 from ..problems import Problem
+from ..settings import RELATIVE
 from ..tasks import Task
 from .base import Asking
 
@@ -27,7 +28,12 @@ class NEURALUSD_OT_lift(Asking, bpy.types.Operator):
     label = "Neural lift"
 
     image: StringProperty(name="Image", description="Name of an image data-block; empty takes the panel's")
-    filepath: StringProperty(name="File", description="A file, in place of an image data-block", subtype="FILE_PATH")
+    filepath: StringProperty(
+        name="File",
+        description="A file, in place of an image data-block",
+        subtype="FILE_PATH",
+        options=RELATIVE,
+    )
     name: StringProperty(name="Name", description="What it is, in words; empty takes the panel's")
     height: FloatProperty(
         name="Height", description="How high it is; 0 takes the panel's, or the usual one", min=0.0, unit="LENGTH"

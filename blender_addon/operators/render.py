@@ -14,6 +14,7 @@ from bpy.props import StringProperty
 from .. import pixels
 from ..problems import Problem
 from ..request import RenderScene
+from ..settings import RELATIVE
 from ..tasks import Task
 from .base import Asking
 
@@ -29,7 +30,10 @@ class NEURALUSD_OT_render(Asking, bpy.types.Operator):
     label = "Neural render"
 
     filepath: StringProperty(
-        name="File", description="A PNG to write the image to, too; it says how it was made", subtype="FILE_PATH"
+        name="File",
+        description="A PNG to write the image to, too; it says how it was made",
+        subtype="FILE_PATH",
+        options=RELATIVE,
     )
 
     def prepare(self, context: bpy.types.Context) -> Callable[[Task], Any]:
@@ -48,7 +52,9 @@ class NEURALUSD_OT_render(Asking, bpy.types.Operator):
             except OSError as error:
                 raise Problem(f"{path} cannot be written ({error.strerror}). Name another file.") from error
         said = f"; {len(encoded)} objects were encoded first" if encoded else ""
-        self.report({"INFO"}, f"Rendered into the image {name}{said}")
+        if context.scene.neuralusd.held and not result.made.get("held"):
+            said += "; nothing could be held: the camera or what is behind all objects is another"
+        self.report({"INFO"}, f"Rendered into the image {name}{said}{result.sent.said_of_left_out()}")
 
 
 def show(file: str, context: bpy.types.Context) -> str:

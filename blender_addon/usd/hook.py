@@ -11,7 +11,6 @@ import bpy
 from pxr import Sdf, Usd, UsdGeom, UsdRender
 
 from .. import animation, store
-from ..problems import Problem
 from . import assets, neural, prims, records
 
 DONORS = "NeuralDonors"
@@ -90,7 +89,7 @@ def write(stage: Usd.Stage, graph: bpy.types.Depsgraph) -> None:
     kept = {each: store.record_of(scene, each) for each in found}
     if shot is not None:
         shot.prims = found
-        _hide(stage, found)
+        _hide(stage, graph, found)
         _camera(stage, found)
         with_tokens = {each for each, record in kept.items() if records.has_tokens(record)}
         chosen = assets.choose(stage, found, with_tokens, _eye(stage))
@@ -265,11 +264,12 @@ def _write_settings(stage: Usd.Stage, scene: bpy.types.Scene) -> None:
         stage.SetMetadata("renderSettingsPrimPath", str(settings.GetPath()))
 
 
-def _hide(stage: Usd.Stage, found: Mapping[bpy.types.Object, Sdf.Path]) -> None:
+def _hide(stage: Usd.Stage, graph: bpy.types.Depsgraph, found: Mapping[bpy.types.Object, Sdf.Path]) -> None:
     """Takes out what is not shown, which Blender's exporter does not ask collections for. Its children may be shown."""
     objects = set(found.values())
     for each, path in found.items():
-        if shot.shows(each):
+        # Scaled to nothing, as at the begin of an animation, it has nothing to show.
+        if shot.shows(each) and any(each.evaluated_get(graph).matrix_world.to_scale()):
             continue
         for child in stage.GetPrimAtPath(path).GetChildren():
             if not any(other.HasPrefix(child.GetPath()) for other in objects):
@@ -280,6 +280,8 @@ def _camera(stage: Usd.Stage, found: Mapping[bpy.types.Object, Sdf.Path]) -> Non
     """The camera of our own export; Blender itself leaves orthographic ones out."""
     # Blender's units are metres times this, which its exporter does not say.
     UsdGeom.SetStageMetersPerUnit(stage, shot.scene.unit_settings.scale_length)
+    from ..view import of_camera
+
     if shot.view is not None:
         root = stage.GetDefaultPrim().GetPath()
         camera = UsdGeom.Camera.Define(stage, root.AppendChild("NeuralViewport"))
@@ -288,15 +290,16 @@ def _camera(stage: Usd.Stage, found: Mapping[bpy.types.Object, Sdf.Path]) -> Non
         return
     if shot.camera is None:
         return
-    if shot.camera not in found:
-        raise Problem(f"The camera {shot.camera.name} is not rendered. Enable it in renders, or use another.")
+    if shot.camera not in found:  # hidden, or in a collection that is: Blender looks through it all the same
+        camera = UsdGeom.Camera.Define(stage, stage.GetDefaultPrim().GetPath().AppendChild("NeuralCamera"))
+        of_camera(shot.camera, shot.scene).author(camera)
+        shot.camera_path = str(camera.GetPath())
+        return
     parent = stage.GetPrimAtPath(found[shot.camera])
     cameras = [prim for prim in [parent, *parent.GetChildren()] if prim.IsA(UsdGeom.Camera)]
     if cameras:
         shot.camera_path = str(cameras[0].GetPath())
         return
-    from ..view import of_camera
-
     camera = UsdGeom.Camera.Define(stage, parent.GetPath().AppendChild("NeuralCamera"))
     of_camera(shot.camera, shot.scene).author(camera, placed=True)
     shot.camera_path = str(camera.GetPath())
