@@ -3,7 +3,7 @@ in, so what a model learns from it is still supervised in 2D alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ TOLERANCE = 2.0
 
 
 def carve(
-    views: ObjectViews, index: int, resolution: int = 32, chosen: Sequence[int] | None = None
+    views: ObjectViews, index: int, resolution: int = 32, chosen: Iterable[int] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The visual hull of an object in its canonical cube.
 
@@ -29,7 +29,7 @@ def carve(
         in 0..1, display-referred sRGB, of what pictures show of the cells at the surface, inside that of the nearest
         such cell. Both are indexed z, y, x, as volumes of `render_rays` are.
     """
-    chosen = range(views.mask.shape[1]) if chosen is None else chosen
+    chosen = list(range(views.mask.shape[1]) if chosen is None else chosen)
     side = resolution * FINER
     place = ((np.arange(side) + 0.5) / side * 2 - 1).astype(np.float32)
     z, y, x = np.meshgrid(place, place, place, indexing="ij")

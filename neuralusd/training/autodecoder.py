@@ -78,7 +78,7 @@ class Autodecoder(nn.Module):
     def __init__(self, config: AutodecoderConfig, objects: int, perceptual: nn.Module | None = None) -> None:
         super().__init__()
         self.config = config
-        self.decoder = VolumeDecoder(**config.decoder).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.decoder = VolumeDecoder(**config.decoder).to(memory_format=torch.channels_last_3d)
         self.embeddings = ObjectEmbeddings(objects, **config.embeddings)
         nn.init.normal_(self.embeddings.table.weight, std=1 / math.sqrt(self.decoder.config.embedding_dim))
         self.perceptual = perceptual or EdgePyramid()

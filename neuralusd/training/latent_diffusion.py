@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -20,11 +21,12 @@ from tqdm import tqdm
 from ..datasets.captions import captions
 from ..datasets.objects import ObjectViews
 from ..models.volumes.conditioned import ConditionedDenoiser, Told
-from ..models.volumes.conditions import PictureEncoder, TextEncoder, direction_bin
+from ..models.volumes.conditions import PictureEncoder, TextEncoder, WordProjection, direction_bin
 from ..models.volumes.decoder import VolumeDecoder
 from ..models.volumes.denoiser import SIGMA_DATA, VolumeUNet, loss_weight, training_sigmas
 from ..models.volumes.embeddings import ObjectEmbeddings
 from ..models.volumes.normalization import LatentNormalizer
+from ..pipelines.lift import LiftPipeline
 from .checkpoint import load_checkpoint, save_checkpoint
 from .log import plot_log
 
@@ -91,9 +93,9 @@ def train_latent_diffusion(
 ) -> ConditionedDenoiser:
     """Trains the denoiser on the latents of the objects that an autodecoder was trained on, which stays as it is.
 
-    Saves `denoiser`, `picture_encoder`, `word_projection` and `normalizer` to `output`, in folders as of diffusers, and
-    beside them the autodecoder's `decoder`, and `embedding_statistics.safetensors`, the mean and the deviation of its
-    embeddings. Writes log.jsonl as it goes, and checkpoint, from which the same call resumes after a kill.
+    Saves a `LiftPipeline` to `output`, the autodecoder's decoder in it, and `embedding_statistics.safetensors`, the
+    mean and the deviation of its embeddings. Writes log.jsonl as it goes, and checkpoint, from which the same call
+    resumes after a kill.
 
     Args:
         views: the objects, in the order in which the autodecoder saw them. autodecoder: its folder.
@@ -115,9 +117,9 @@ def train_latent_diffusion(
     latents, normalizer = normalized_latents(decoder, embeddings, config)
     data = _Conditions(views, config)
     unet = VolumeUNet(**{**config.unet, "channels": latents.shape[1], "resolution": config.resolution})
-    model = ConditionedDenoiser(unet, PictureEncoder(**config.picture_encoder), config.word_dim)
-    model.unet.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    model.train()
+    unet.to(memory_format=torch.channels_last_3d)
+    words = WordProjection(config.word_dim, unet.config.context_dim)
+    model = ConditionedDenoiser(unet, PictureEncoder(**config.picture_encoder), words).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
     average = EMAModel(model.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75)
     model, optimizer = accelerator.prepare(model, optimizer)
@@ -136,13 +138,13 @@ def train_latent_diffusion(
         rng = np.random.default_rng([seed, step])
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         objects = rng.permutation(len(views))[: config.batch_size]
-        told, direction, size = data.draw(objects, rng)
+        told, pictures, direction, size = data.draw(objects, rng)
         clean = latents[torch.from_numpy(objects)].to(accelerator.device)
         sigma = training_sigmas(len(objects), generator)
         noise = torch.randn(clean.shape, generator=generator).to(clean.device)
         with accelerator.autocast():
             found = model(clean + noise * sigma.view(-1, 1, 1, 1, 1), sigma, told).float()
-            _, logits, log_size = accelerator.unwrap_model(model).picture_encoder(told.pictures[:, 0])
+            _, logits, log_size = accelerator.unwrap_model(model).picture_encoder(pictures)
         error = (found - clean).square().mean((1, 2, 3, 4)) * loss_weight(sigma)
         guesses = F.cross_entropy(logits.float(), direction) + F.smooth_l1_loss(log_size.float(), size)
         loss = error.mean() + config.guess_weight * guesses
@@ -167,7 +169,7 @@ def train_latent_diffusion(
             save_checkpoint(accelerator, output, step, time.monotonic() - started)
     found = accelerator.unwrap_model(model).eval()
     average.copy_to(found.parameters())
-    _save(found, decoder, embeddings, normalizer, output)
+    _save(found, decoder, embeddings, normalizer, config.text, output)
     about = {**asdict(config), "seed": seed, "trained_steps": step, "autodecoder": Path(autodecoder).name}
     (output / "diffusion_config.json").write_text(json.dumps(about, indent=2))
     if (output / "log.jsonl").exists():
@@ -191,15 +193,21 @@ def _save(
     decoder: VolumeDecoder,
     embeddings: ObjectEmbeddings,
     normalizer: LatentNormalizer,
+    text: str | None,
     output: Path,
 ) -> None:
+    """Writes a `LiftPipeline`, and the statistics of the embeddings for direct latent sampling (table 3)."""
     from safetensors.torch import save_file
 
-    model.unet.save_pretrained(output / "denoiser")
-    model.picture_encoder.save_pretrained(output / "picture_encoder")
-    model.word_projection.save_pretrained(output / "word_projection")
-    normalizer.save_pretrained(output / "normalizer")
-    decoder.save_pretrained(output / "decoder")
+    pipeline = LiftPipeline(
+        decoder, model.unet, model.picture_encoder, model.word_projection, normalizer, text_encoder=text
+    )
+    digest = hashlib.sha256()
+    for module in pipeline.components.values():
+        for name, value in module.state_dict().items():
+            digest.update(name.encode() + value.float().contiguous().cpu().numpy().tobytes())
+    pipeline.register_to_config(revision=digest.hexdigest()[:12])
+    pipeline.save_pretrained(output)
     with torch.no_grad():
         table = torch.cat([embeddings(chunk) for chunk in torch.arange(embeddings.config.objects).split(1024)])
     statistics = {"mean": table.mean(0), "deviation": table.std(0)}
@@ -226,18 +234,21 @@ class _Conditions:
         if self.words.shape[-1] != config.word_dim:
             raise ValueError(f"the text encoder's features have {self.words.shape[-1]} numbers, not {config.word_dim}")
 
-    def draw(self, objects: np.ndarray, rng: np.random.Generator) -> tuple[Told, torch.Tensor, torch.Tensor]:
-        """What is told of objects (B,), each from a random view, and that view's direction and the object's size."""
+    def draw(
+        self, objects: np.ndarray, rng: np.random.Generator
+    ) -> tuple[Told, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What is told of objects (B,), each in a random picture; these; their directions and the objects' sizes."""
         view = rng.choice(self.chosen, len(objects))
         text = torch.tensor([self.texts[index][rng.integers(len(self.texts[index]))] for index in objects])
+        pictures = torch.from_numpy(self.pictures[objects, view]).float() / 255
         told = Told(
-            torch.from_numpy(self.pictures[objects, view]).unsqueeze(1).float() / 255,
+            pictures.unsqueeze(1),
             self.words[text],
             self.word_mask[text],
             torch.from_numpy(rng.random(len(objects)) >= self.config.picture_dropout),
             torch.from_numpy(rng.random(len(objects)) >= self.config.word_dropout),
         )
-        return told, self.direction[objects, view], self.size[objects]
+        return told, pictures, self.direction[objects, view], self.size[objects]
 
 
 def cutouts(views: ObjectViews) -> np.ndarray:

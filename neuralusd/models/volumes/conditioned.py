@@ -30,10 +30,9 @@ class Told:
 class ConditionedDenoiser(nn.Module):
     """Attributes: unet, picture_encoder, and word_projection, from the text encoder's width to the tokens'."""
 
-    def __init__(self, unet: VolumeUNet, picture_encoder: PictureEncoder, word_dim: int) -> None:
+    def __init__(self, unet: VolumeUNet, picture_encoder: PictureEncoder, word_projection: WordProjection) -> None:
         super().__init__()
-        self.unet, self.picture_encoder = unet, picture_encoder
-        self.word_projection = WordProjection(word_dim, unet.config.context_dim)
+        self.unet, self.picture_encoder, self.word_projection = unet, picture_encoder, word_projection
 
     def context(self, told: Told) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Tokens (B, T, token_dim) and which of them count (B, T); None where nothing is told."""

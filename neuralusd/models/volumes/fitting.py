@@ -1,0 +1,122 @@
+"""From where a picture was taken of a volume, and a volume that matches its pictures (inversion, as of GLO's decoders:
+section 3.1; holding it by the diffusion model is ours)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from .decoder import activate
+from .perceptual import EdgePyramid
+from .rendering import Rendered, render_rays
+from .views import WindowCameras, orbit_cameras
+
+# Of a cell's side, what a solid cell lets less than half of the light through.
+SOLID = 0.5
+SEARCHED, FITTED = 24, 48
+SAMPLES = 40
+
+
+@dataclass
+class Match:
+    """Cameras (one a picture) of a volume, and how unlike its pictures it looks from them, the mean of `unlike`."""
+
+    cameras: WindowCameras
+    error: float
+
+
+def solid_points(density: torch.Tensor) -> torch.Tensor:
+    """(N, 3) middles of the cells of a density (1, S, S, S) that are solid; the cube's corners where none is."""
+    side = density.shape[-1]
+    solid = 1 - torch.exp(-density[0] * 2 / side) > SOLID
+    if not solid.any():
+        corner = torch.tensor([-1.0, 1.0], device=density.device)
+        return torch.cartesian_prod(corner, corner, corner)
+    return (solid.nonzero().flip(-1).float() + 0.5) / side * 2 - 1
+
+
+def look(volume: torch.Tensor, cameras: WindowCameras, size: int, samples: int = SAMPLES) -> Rendered:
+    """What cameras (B,) see of volumes (B or 1, 4, S, S, S); rows of `size` x `size` pixels."""
+    density, color = activate(volume.expand(len(cameras.turn), *volume.shape[1:]))
+    return render_rays(density, color, *cameras.rays(size), samples=samples)
+
+
+def unlike(seen: Rendered, pictures: torch.Tensor) -> torch.Tensor:
+    """(B,): the mean difference in colour plus that in outline, of pictures (B, 4, R, R), see `PictureEncoder`."""
+    flat = pictures.flatten(2).transpose(1, 2)
+    color = (seen.color - flat[..., :3]).abs().mean((1, 2))
+    return color + (seen.occupancy - flat[..., 3]).abs().mean(1)
+
+
+@torch.no_grad()
+def search_cameras(volume: torch.Tensor, pictures: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]) -> Match:
+    """The best of some directions for each picture.
+
+    Args:
+        volume: (1, 4, S, S, S). pictures: (P, 4, R, R). angles: turns and elevations (P, D), in radians.
+    """
+    points = solid_points(activate(volume)[0][0])
+    small = torch.nn.functional.adaptive_avg_pool2d(pictures, SEARCHED)
+    best, errors = [], []
+    for picture, turn, elevation in zip(small, *angles, strict=True):
+        cameras = orbit_cameras(turn, elevation).framed(points)
+        found = unlike(look(volume, cameras, SEARCHED, 24), picture.expand(len(turn), -1, -1, -1))
+        best.append(cameras[found.argmin().view(1)])
+        errors.append(found.min().item())
+    cameras = WindowCameras(*(torch.cat(parts) for parts in zip(*(vars(each).values() for each in best), strict=True)))
+    return Match(cameras, sum(errors) / len(errors))
+
+
+def fit(
+    latent: torch.Tensor,
+    cameras: WindowCameras,
+    pictures: torch.Tensor,
+    decode: Callable[[torch.Tensor], torch.Tensor],
+    denoise: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    *,
+    steps: int = 50,
+    hold: float = 1.0,
+    level: float = 0.3,
+    lr: float = 0.02,
+    generator: torch.Generator,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> tuple[torch.Tensor, Match]:
+    """Moves a latent and the cameras until the volume looks like its pictures; the diffusion model holds the rest.
+
+    Args:
+        latent: (1, C, S, S, S) of the diffusion model. decode: from that to a volume. denoise: its guided denoiser.
+        hold: weight of the squared distance to what the denoiser makes of the latent with noise of deviation `level`,
+            renewed every tenth step.
+        on_step: called with each step's number, from 1; raises to stop.
+
+    Returns:
+        The latent, and its cameras with their error.
+    """
+    from torch.nn.functional import adaptive_avg_pool2d
+
+    truth = adaptive_avg_pool2d(pictures, FITTED)
+    latent = latent.detach().clone().requires_grad_()
+    numbers = cameras.learnable()
+    optimizer = torch.optim.Adam([{"params": [latent], "lr": lr}, {"params": numbers, "lr": 0.01}], betas=(0.9, 0.99))
+    pyramid, held = EdgePyramid(), latent.detach()
+    best, kept = float("inf"), (latent.detach().clone(), cameras)
+    for step in range(1, steps + 1):
+        if hold and step % 10 == 1:
+            with torch.no_grad():
+                noisy = latent + level * torch.randn(latent.shape, generator=generator).to(latent.device)
+                held = denoise(noisy, latent.new_full((1,), level))
+        seen = look(decode(latent), cameras, FITTED)
+        image = seen.color.view(-1, FITTED, FITTED, 3).permute(0, 3, 1, 2)
+        outline = (seen.occupancy - truth[:, 3].flatten(1)).abs().mean()
+        loss = pyramid(image, truth[:, :3]) + 2 * outline + hold * (latent - held).square().mean()
+        error = unlike(seen, truth).mean().item()
+        if error < best:
+            detached = WindowCameras(*(number.detach().clone() for number in numbers))
+            best, kept = error, (latent.detach().clone(), detached)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        on_step(step)
+    return kept[0], Match(kept[1], best)
