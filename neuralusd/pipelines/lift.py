@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
+from ..models.precision import best_precision
 from ..models.volumes.conditioned import ConditionedDenoiser, Told
 from ..models.volumes.conditions import PictureEncoder, TextEncoder, WordProjection, bin_direction
 from ..models.volumes.decoder import VolumeDecoder, activate
 from ..models.volumes.denoiser import VolumeUNet
 from ..models.volumes.fitting import Match, fit, look, search_cameras, solid_points
 from ..models.volumes.normalization import LatentNormalizer
-from ..models.volumes.sampling import sample_latents
+from ..models.volumes.sampling import Denoise, sample_latents
 from ..models.volumes.views import WindowCameras, orbit_cameras
 
 # Of a sample that no picture shows: a three-quarter view from the front (-Y) and above.
@@ -81,6 +82,8 @@ class LiftPipeline(DiffusionPipeline):
             fit_steps=fit_steps,
             hold=hold,
         )
+        for module in (decoder, denoiser):  # much faster convolutions on a CPU
+            module.to(memory_format=torch.channels_last_3d)
         self._text_encoder: TextEncoder | None = None
 
     @property
@@ -124,7 +127,7 @@ class LiftPipeline(DiffusionPipeline):
         told, shown = self._told(pictures, text)
         model = self._model()
         with torch.no_grad():
-            denoise = model.guided(told, guidance)
+            denoise = self._quick(model.guided(told, guidance))
         part = 0.6 if shown is not None and fitted else 0.95
         latents = sample_latents(
             denoise,
@@ -176,6 +179,15 @@ class LiftPipeline(DiffusionPipeline):
     def _model(self) -> ConditionedDenoiser:
         model = ConditionedDenoiser(self.denoiser, self.picture_encoder, self.word_projection)
         return model.eval()
+
+    def _quick(self, denoise: Denoise) -> Denoise:
+        """The same in bf16, where the machine computes that in hardware."""
+
+        def quick(noisy: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=best_precision() == "bf16"):
+                return denoise(noisy, sigma).float()
+
+        return quick
 
     def _latent_shape(self) -> tuple[int, int, int, int]:
         side = self.denoiser.config.resolution

@@ -17,6 +17,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ..datasets.objects import ObjectViews
+from ..models.precision import best_precision
 from ..models.volumes.decoder import VolumeDecoder, activate
 from ..models.volumes.embeddings import ObjectEmbeddings
 from ..models.volumes.perceptual import EdgePyramid, VggPyramid
@@ -24,7 +25,6 @@ from ..models.volumes.rendering import SAMPLES, render_rays
 from .carved import carved_objects
 from .checkpoint import load_checkpoint, save_checkpoint
 from .log import plot_log
-from .precision import best_precision
 
 
 @dataclass(frozen=True)
@@ -209,6 +209,7 @@ def train_autodecoder(
         if step % checkpoint_steps == 0:
             save_checkpoint(accelerator, output, step, time.monotonic() - started)
     found = accelerator.unwrap_model(model)
+    settle_statistics(found)
     about = {**asdict(config), "seed": seed, "trained_steps": step, "perceptual": found.perceptual.name}
     (output / "training_config.json").write_text(json.dumps(about, indent=2))
     found.decoder.save_pretrained(output / "decoder")
@@ -216,6 +217,24 @@ def train_autodecoder(
     if (output / "log.jsonl").exists():
         plot_log(output)
     return found
+
+
+@torch.no_grad()
+def settle_statistics(model: Autodecoder) -> None:
+    """Batch normalisation takes the statistics of all objects, in place of those that it met last."""
+    norms = [module for module in model.decoder.modules() if isinstance(module, nn.BatchNorm3d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of what follows
+    model.train()
+    device = model.embeddings.table.weight.device
+    objects = torch.randperm(model.embeddings.config.objects, generator=torch.Generator().manual_seed(0)).to(device)
+    for chunk in objects[:2048].split(16):
+        model.decoder(model.embeddings(chunk))
+    model.eval()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def draw(

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from ..datasets.captions import captions
 from ..datasets.objects import ObjectViews
+from ..models.precision import best_precision
 from ..models.volumes.conditioned import ConditionedDenoiser, Told
 from ..models.volumes.conditions import PictureEncoder, TextEncoder, WordProjection, direction_bin
 from ..models.volumes.decoder import VolumeDecoder
@@ -29,7 +30,6 @@ from ..models.volumes.normalization import LatentNormalizer
 from ..pipelines.lift import LiftPipeline
 from .checkpoint import load_checkpoint, save_checkpoint
 from .log import plot_log
-from .precision import best_precision
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ FULL = LatentDiffusionConfig(unet={"context_dim": 1024, "transformer_depth": 2},
 MINI = LatentDiffusionConfig(
     unet={
         "width": 32,
-        "multipliers": (2, 4),
+        "multipliers": (2, 3),
         "depth": 1,
         "attention_heads": 4,
         "context_dim": 128,

@@ -16,6 +16,7 @@ from diffusers.training_utils import EMAModel
 from tqdm import tqdm
 
 from ..datasets.packed import PackedWorld
+from ..models.precision import best_precision
 from ..pipelines.render import NeuralUSDPipeline
 from .build import build_pipeline, save_pipeline
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -24,7 +25,6 @@ from .draws import draw_step, shared
 from .log import plot_log
 from .model import TRAINED, RenderModel
 from .pairs import PairSampler
-from .precision import best_precision
 from .published import load_published, with_published
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -58,7 +59,7 @@ def render_rays(
     samples: int = SAMPLES,
     normals: bool = False,
     generator: torch.Generator | None = None,
-    deform=None,
+    deform: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None,
 ) -> Rendered:
     """Integrates volumes along rays.
 
@@ -67,7 +68,9 @@ def render_rays(
         origins, directions: (B, R, 3) in canonical space; directions of any length.
         samples: points a ray. normals: whether they are wanted; zeros otherwise.
         generator: moves each point within its part of the ray, for training; None takes the middles.
-        deform: takes points (B, R, samples, 3) to where they are in the canonical volume, for articulated objects.
+        deform: takes points (B, R, samples, 3) to where they are in the canonical volume, and to which share of the
+            density there they have (B, R, samples), for articulated objects (see `InverseSkinning`). Rays and the cube
+            are then in the frame's space; normals stay in the canonical one.
     """
     near, far = box_span(origins, directions)
     place = torch.arange(samples, device=origins.device, dtype=origins.dtype)
@@ -77,11 +80,14 @@ def render_rays(
     step = (far - near) / samples
     along = near.unsqueeze(-1) + (place + within) * step.unsqueeze(-1)
     points = origins.unsqueeze(-2) + along.unsqueeze(-1) * directions.unsqueeze(-2)
+    present = None
     if deform is not None:
-        points = deform(points)
+        points, present = deform(points)
     values = sample_volume(torch.cat([density, color], 1), points).to(origins.dtype)
     length = step * directions.norm(dim=-1)
     thickness = values[..., 0] * length.unsqueeze(-1)
+    if present is not None:
+        thickness = thickness * present
     through = torch.exp(-(torch.cumsum(thickness, -1) - thickness))
     weight = through * (1 - torch.exp(-thickness))
     occupancy = weight.sum(-1)

@@ -1,4 +1,4 @@
-"""How precisely a machine had better train."""
+"""How precisely a machine had better compute."""
 
 from __future__ import annotations
 
