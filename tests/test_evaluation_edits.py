@@ -196,7 +196,7 @@ def test_one_command_writes_tables_plots_and_pictures_of_all_parts(world, tmp_pa
     status = main([*arguments, "--cases", "1", "--samples", "1", "--no-ablations", "-o", str(out)])
     assert status == 0, capsys.readouterr().err
     names = {path.name for path in out.iterdir()}
-    for part in command.PARTS:
+    for part in command.WORLD_PARTS:
         assert {f"{part}.json", f"{part}.md"} <= names
     assert {f"{SPLIT}.png", f"figure8_{SPLIT}.png", f"drift_{SPLIT}.png", f"edits_{SPLIT}_moved.png"} <= names
     report = (out / "report.md").read_text()
@@ -218,7 +218,7 @@ def test_without_blender_the_parts_that_need_it_are_left_out_with_a_note(world, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--part", "pictures"], "--part knows control, reconstruction, edits, sequence but not 'pictures'"),
+        (["--part", "pictures"], "--part knows control, reconstruction, edits, sequence, lift but not 'pictures'"),
         (["--baseline", "dalle"], "--baseline knows sd21"),
         (["--cases", "0"], "--cases has to be at least 1"),
         (["--lpips", "/nowhere"], "/nowhere is no folder with LPIPS weights"),

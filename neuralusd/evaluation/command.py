@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from .truths import CaseTruths
 
 SPLITS = ("held_out_scenes", "held_out_models")
-CONTROL, RECONSTRUCTION, EDITS, SEQUENCE = PARTS = ("control", "reconstruction", "edits", "sequence")
+ORBIT_SPLITS = ("held_out_models", "held_out_categories")
+CONTROL, RECONSTRUCTION, EDITS, SEQUENCE = WORLD_PARTS = ("control", "reconstruction", "edits", "sequence")
+LIFT = "lift"
+PARTS = (*WORLD_PARTS, LIFT)
 TITLES = {
     CONTROL: "Object control",
     RECONSTRUCTION: "Reconstruction against controllability",
     EDITS: "Edits against their true answers",
     SEQUENCE: "Five edits in sequence",
+    LIFT: "Lifts of held-out models",
 }
 NO_LPIPS = "LPIPS is left out: no weights of it were named (--lpips)."
 Note = Callable[[str], None]
@@ -32,7 +36,10 @@ Note = Callable[[str], None]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `neuralusd eval`."""
     parser.add_argument(
-        "--world", required=True, metavar="DIR", help="a furniture world, made by `neuralusd data furniture`"
+        "--world", metavar="DIR", help="a furniture world, made by `neuralusd data furniture`, for all other parts"
+    )
+    parser.add_argument(
+        "--orbits", metavar="DIR", help=f"models by themselves, made by `neuralusd data orbits`, for {LIFT}"
     )
     parser.add_argument(
         "--backend",
@@ -40,10 +47,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[NAME=]BACKEND",
         help="weights to evaluate; may be repeated (default: mini)",
     )
-    parser.add_argument("--part", metavar="PART,...", help=f"of {', '.join(PARTS)} (default: all)")
-    parser.add_argument("--split", action="append", choices=SPLITS, help="default: both")
+    parser.add_argument(
+        "--lifter",
+        action="append",
+        metavar="[NAME=]LIFTER",
+        help=f"of {LIFT}, as `lift --backend` takes it; may be repeated (default: mini where it is, silhouette)",
+    )
+    parser.add_argument(
+        "--pictures", default="1", metavar="N,...", help=f"pictures a {LIFT}er is given, 1 to 4 (default: 1)"
+    )
+    parser.add_argument("--part", metavar="PART,...", help=f"of {', '.join(PARTS)} (default: all there is data for)")
+    parser.add_argument(
+        "--split",
+        action="append",
+        choices=tuple(dict.fromkeys((*SPLITS, *ORBIT_SPLITS))),
+        help="may be repeated (default: all)",
+    )
     parser.add_argument("--pairs", type=int, default=96, help="source and target frames a split (default: %(default)s)")
-    parser.add_argument("--cases", type=int, default=48, help="frames a split that are edited (default: %(default)s)")
+    parser.add_argument(
+        "--cases",
+        type=int,
+        default=48,
+        help="frames a split that are edited, models that are lifted (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="denoising steps (default: the backend's)")
     parser.add_argument("--guidance", type=float, help="classifier-free guidance (default: the backend's)")
@@ -67,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass
-class _Run:
+class Run:
     """One run: its arguments, what it writes, and what it has to say."""
 
     args: argparse.Namespace
@@ -121,25 +147,27 @@ def run(args: argparse.Namespace, note: Note | None = None) -> dict[str, Any]:
     """
     from ..backends import load_backend
     from ..datasets.frames import frames
-    from ..datasets.world import open_world
+    from .lifts_command import prepare_lifts, run_lifts
     from .pairs import Frame
 
     for module, package in (("skimage", "scikit-image"), ("matplotlib", "matplotlib")):
         if importlib.util.find_spec(module) is None:
             raise ValueError(f"neuralusd eval needs {package}, which is not installed: pip install 'neuralusd[train]'")
-    parts = _parts(args.part)
+    parts = _parts(args)
     published = _published(args.baseline)
     for name in ("pairs", "cases", "samples", "workers"):
         if getattr(args, name) < 1:
             raise ValueError(f"--{name} has to be at least 1 but is {getattr(args, name)}")
     # Before anything that takes long: a folder that is not there shows at once.
-    splits = [split for split in args.split or SPLITS if open_world(args.world, split)]
+    in_world = set(parts) & set(WORLD_PARTS)
+    splits = _splits(args.split, SPLITS, args.world) if in_world else []
     lpips = _lpips(args.lpips)
-    named = [text.partition("=") for text in args.backend or ["mini"]]
+    named = [text.partition("=") for text in args.backend or ["mini"]] if in_world else []
     pipelines = {name: load_backend(location or name) for name, _, location in named}
     output = Path(args.output)
+    current = Run(args, output, pipelines, lpips, note or (lambda text: None), published)
+    lifts = prepare_lifts(current, _splits(args.split, ORBIT_SPLITS, args.orbits)) if LIFT in parts else None
     output.mkdir(parents=True, exist_ok=True)
-    current = _Run(args, output, pipelines, lpips, note or (lambda text: None), published)
     if lpips is None:
         current.note(NO_LPIPS)
     for split in splits:
@@ -150,6 +178,8 @@ def run(args: argparse.Namespace, note: Note | None = None) -> dict[str, Any]:
             _reconstruction(current, split, found)
         if EDITS in parts or SEQUENCE in parts:
             _edits(current, split, found, parts)
+    if lifts is not None:
+        run_lifts(current, lifts)
     return current.content
 
 
@@ -168,7 +198,7 @@ def command_line(args: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def _control(current: _Run, split: str, found: list[Frame]) -> None:
+def _control(current: Run, split: str, found: list[Frame]) -> None:
     from .control import COLUMNS, evaluate_control
     from .locality import COLUMNS as LOCALITY_COLUMNS
     from .locality import evaluate_locality
@@ -199,7 +229,7 @@ def _control(current: _Run, split: str, found: list[Frame]) -> None:
     current.add(CONTROL, split, content, text, f"{len(pairs)} pairs")
 
 
-def _reconstruction(current: _Run, split: str, found: list[Frame]) -> None:
+def _reconstruction(current: Run, split: str, found: list[Frame]) -> None:
     from . import plots
     from .pairs import sample_pairs
     from .reconstruction import COLUMNS, evaluate_reconstruction
@@ -232,7 +262,7 @@ def _reconstruction(current: _Run, split: str, found: list[Frame]) -> None:
     current.add(RECONSTRUCTION, split, content, text, f"{len(pairs)} pairs")
 
 
-def _edits(current: _Run, split: str, found: list[Frame], parts: list[str]) -> None:
+def _edits(current: Run, split: str, found: list[Frame], parts: list[str]) -> None:
     """The parts that need Cycles' pictures of edited stages."""
     from ..datasets.world import open_world
     from .cases import plan_cases
@@ -267,7 +297,7 @@ def _edits(current: _Run, split: str, found: list[Frame], parts: list[str]) -> N
         _sequence(current, split, truths, world)
 
 
-def _edit_error(current: _Run, split: str, truths: list[CaseTruths], world: Mapping[tuple[str, float], Frame]) -> None:
+def _edit_error(current: Run, split: str, truths: list[CaseTruths], world: Mapping[tuple[str, float], Frame]) -> None:
     from . import plots
     from .edit_error import COLUMNS, evaluate_edits
     from .report import contact_sheet, markdown
@@ -297,7 +327,7 @@ def _edit_error(current: _Run, split: str, truths: list[CaseTruths], world: Mapp
     current.add(EDITS, split, content, "\n".join(text), f"up to {len(truths)} cases")
 
 
-def _sequence(current: _Run, split: str, truths: list[CaseTruths], world: Mapping[tuple[str, float], Frame]) -> None:
+def _sequence(current: Run, split: str, truths: list[CaseTruths], world: Mapping[tuple[str, float], Frame]) -> None:
     from . import plots
     from .report import contact_sheet, markdown
     from .sequence import STEPS, evaluate_sequence
@@ -325,12 +355,43 @@ def _sequence(current: _Run, split: str, truths: list[CaseTruths], world: Mappin
     current.add(SEQUENCE, split, content, text, f"{table.count} cases")
 
 
-def _parts(text: str | None) -> list[str]:
-    parts = [part.strip() for part in text.split(",")] if text else list(PARTS)
-    unknown = [part for part in parts if part not in PARTS]
-    if unknown:
-        raise ValueError(f"--part knows {', '.join(PARTS)} but not '{unknown[0]}'")
+def _parts(args: argparse.Namespace) -> list[str]:
+    """The parts that are asked for; where none is, those that there is data for.
+
+    Raises:
+        ValueError: there is no such part, or no data for it.
+    """
+    needs = {**dict.fromkeys(WORLD_PARTS, ("world", "data furniture")), LIFT: ("orbits", "data orbits")}
+    if args.part is None:
+        parts = [part for part in PARTS if getattr(args, needs[part][0])]
+        if not parts:
+            raise ValueError(
+                "there is nothing to evaluate on: give --world DIR (`neuralusd data furniture` makes one), or --orbits "
+                "DIR (`neuralusd data orbits`)"
+            )
+        return parts
+    parts = [part.strip() for part in args.part.split(",")]
+    for part in parts:
+        if part not in PARTS:
+            raise ValueError(f"--part knows {', '.join(PARTS)} but not '{part}'")
+        option, command = needs[part]
+        if not getattr(args, option):
+            raise ValueError(f"--part {part} needs --{option} DIR; `neuralusd {command}` makes one")
     return parts
+
+
+def _splits(asked: list[str] | None, known: Sequence[str], folder: str) -> list[str]:
+    """The splits of a world that are evaluated on: those asked for that there can be in it, or else all there can be.
+
+    Raises:
+        ValueError: none of those asked for can be in it. FileNotFoundError: one is not in it.
+    """
+    from ..datasets.world import open_world
+
+    splits = [split for split in asked or known if split in known]
+    if not splits:
+        raise ValueError(f"{folder} has no split {asked[0] if asked else ''}; it may have {', '.join(known)}")
+    return [split for split in splits if open_world(folder, split)]
 
 
 def _published(texts: list[str] | None) -> dict[str, str | None] | None:
