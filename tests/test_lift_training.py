@@ -189,7 +189,12 @@ def test_a_picture_is_lifted_by_the_weights(views, weights):
     assert (lifted.distance < 0).any() and lifted.distance[0].min() > 0 and lifted.distance[-1].min() > 0
     assert [candidate.picture.shape[2] for candidate in lifted.candidates] == [4, 4, 4]
     assert lifted.code.latent.shape == (8, 8, 8, 16) and lifted.code.revision == lifter.revision
+    assert lifted.code.embedding.shape == (8,) and lifted.code.embedding.any()
     assert lifted.height > 0 and len(lifted.seen) == 1
+    again = lifter.decode(lifted.code)  # as a NeuralVolume prim holds it, in half precision
+    assert np.abs(again.density - lifted.radiance.density).mean() < 0.02 * lifted.radiance.density.mean() + 1e-3
+    with pytest.raises(BackendError, match="made by 'tiny', revision other"):
+        lifter.decode(dataclasses.replace(lifted.code, revision="other"))
     again = lifter(Request([cutout(views, "table_a")], candidates=3, steps=4))
     np.testing.assert_array_equal(lifted.distance, again.distance)
     other = lifter(Request([cutout(views, "table_a")], candidates=3, steps=4, seed=1))

@@ -86,7 +86,7 @@ class VolumeLifter:
             views[0] if views else _free_camera(best.cameras),
             [],
             list(zip(request.pictures, views, strict=True)),
-            _radiance(best),
+            _radiance(best.density, best.color),
             self._code(best),
             [Candidate(-volume.error, volume.picture) for volume in found],
             _height(best, distance, spacing),
@@ -97,7 +97,26 @@ class VolumeLifter:
     def _code(self, made: LiftedVolume) -> VolumeCode:
         # Cells go (z, y, x) in a volume, (x, y, z) in a prim.
         latent = made.latent.transpose(3, 2, 1, 0).astype(np.float16)
-        return VolumeCode(latent, np.zeros(0, np.float32), self.name, self.revision, UPRIGHT.copy())
+        embedding = np.zeros(0, np.float32) if made.embedding is None else made.embedding
+        return VolumeCode(latent, embedding, self.name, self.revision, UPRIGHT.copy())
+
+    def decode(self, code: VolumeCode) -> Radiance:
+        """Density and colour of a code that these weights made, in the space of its `to_lifter` before it: the
+        lifter's, a canonical unit being half the cube.
+
+        Raises:
+            BackendError: it is of other weights.
+        """
+        if code.revision != self.revision:
+            raise BackendError(
+                f"the volume was made by '{code.decoder}', revision {code.revision or 'unknown'}, and '{self.name}' is "
+                f"revision {self.revision}; decode it with the weights that made it, or lift again"
+            )
+        try:
+            density, color = self.pipeline.decode(code.latent.transpose(3, 2, 1, 0))
+        except ValueError as error:
+            raise BackendError(str(error)) from error
+        return _radiance(density, color)
 
 
 def frame(picture: Cutout, size: int) -> tuple[np.ndarray, tuple[float, float, float]]:
@@ -148,18 +167,18 @@ def _distance(density: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     return distance, origin, spacing
 
 
-def _radiance(made: LiftedVolume) -> Radiance:
-    side = len(made.density)
-    density = np.ascontiguousarray(made.density.transpose(2, 0, 1)[:, :, ::-1])
-    color = np.ascontiguousarray(made.color.transpose(2, 0, 1, 3)[:, :, ::-1])
-    return Radiance(density, color, np.full(3, -1 + 1 / side), 2 / side)
+def _radiance(density: np.ndarray, color: np.ndarray) -> Radiance:
+    side = len(density)
+    upright = np.ascontiguousarray(density.transpose(2, 0, 1)[:, :, ::-1])
+    painted = np.ascontiguousarray(color.transpose(2, 0, 1, 3)[:, :, ::-1])
+    return Radiance(upright, painted, np.full(3, -1 + 1 / side), 2 / side)
 
 
 def _colors(made: LiftedVolume) -> ColorOf:
     """The volume's colours half a cell below the surface, where it is solid."""
     from scipy.ndimage import map_coordinates
 
-    volume = _radiance(made)
+    volume = _radiance(made.density, made.color)
 
     def color(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
         cells = ((points - 0.5 * volume.spacing * normals) - volume.origin) / volume.spacing

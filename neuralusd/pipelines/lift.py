@@ -15,7 +15,7 @@ from ..models.volumes.conditioned import ConditionedDenoiser, Told
 from ..models.volumes.conditions import PictureEncoder, TextEncoder, WordProjection, bin_direction
 from ..models.volumes.decoder import VolumeDecoder, activate
 from ..models.volumes.denoiser import VolumeUNet
-from ..models.volumes.fitting import Match, fit, look, search_cameras, solid_points
+from ..models.volumes.fitting import Match, embed, fit, look, search_cameras, solid_points
 from ..models.volumes.normalization import LatentNormalizer
 from ..models.volumes.sampling import Denoise, sample_latents
 from ..models.volumes.views import WindowCameras, orbit_cameras
@@ -34,6 +34,7 @@ class LiftedVolume:
         cameras: that took the pictures, or the three-quarter view. error: how unlike them it looks; 0 without any.
         picture: (R, R, 4) uint8, how it looks from the first camera.
         log_size: of metres a canonical unit is, a guess of the first picture; None without any.
+        embedding: (E,) float32, the decoder's vector that is nearest to `latent`; of the best candidate alone.
     """
 
     density: np.ndarray
@@ -43,6 +44,7 @@ class LiftedVolume:
     error: float
     picture: np.ndarray
     log_size: float | None = None
+    embedding: np.ndarray | None = None
 
 
 class LiftPipeline(DiffusionPipeline):
@@ -82,8 +84,10 @@ class LiftPipeline(DiffusionPipeline):
             fit_steps=fit_steps,
             hold=hold,
         )
-        for module in (decoder, denoiser):  # much faster convolutions on a CPU
-            module.to(memory_format=torch.channels_last_3d)
+        for module in (decoder, denoiser, picture_encoder, word_projection):
+            module.requires_grad_(False)  # what is fitted is an object, never the weights
+        for module in (decoder, denoiser):
+            module.to(memory_format=torch.channels_last_3d)  # much faster convolutions on a CPU
         self._text_encoder: TextEncoder | None = None
 
     @property
@@ -141,8 +145,7 @@ class LiftPipeline(DiffusionPipeline):
             volumes = [self._decode(latent.unsqueeze(0)) for latent in latents]
         if shown is None:
             made = [self._made(latent, volume, None) for latent, volume in zip(latents, volumes, strict=True)]
-            on_step(1.0)
-            return made
+            return self._embedded(made, on_step)
         angles, log_size = self._angles(shown)
         matches = [search_cameras(volume, shown, angles) for volume in volumes]
         order = sorted(range(number), key=lambda index: matches[index].error)
@@ -167,8 +170,13 @@ class LiftPipeline(DiffusionPipeline):
             self._made(first[0] if index == best else latents[index], volumes[index], matches[index], log_size)
             for index in order
         ]
+        return self._embedded(found, on_step)
+
+    def _embedded(self, made: list[LiftedVolume], on_step: Callable[[float], None]) -> list[LiftedVolume]:
+        features = torch.from_numpy(made[0].latent).unsqueeze(0).to(self.device)
+        made[0].embedding = embed(features, self.decoder)[0][0].cpu().numpy()
         on_step(1.0)
-        return found
+        return made
 
     def _given(self, value: int | None, name: str, least: int) -> int:
         value = self.config[name] if value is None else value
@@ -195,6 +203,17 @@ class LiftPipeline(DiffusionPipeline):
 
     def _decode(self, latent: torch.Tensor) -> torch.Tensor:
         return self.decoder.volume(self.normalizer.denormalize(latent))
+
+    @torch.no_grad()
+    def decode(self, latent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Density (S, S, S) and colour (S, S, S, 3) of a latent, as of `LiftedVolume`. ValueError where it is none of
+        this decoder's."""
+        wanted = self._latent_shape()
+        if latent.shape != wanted:
+            raise ValueError(f"a latent of {latent.shape} is none of this decoder's, which are {wanted}")
+        features = torch.from_numpy(np.asarray(latent, np.float32)).unsqueeze(0).to(self.device)
+        density, color = activate(self.decoder.volume(features))
+        return density[0, 0].cpu().numpy(), color[0].permute(1, 2, 3, 0).cpu().numpy()
 
     @torch.no_grad()
     def _told(self, pictures: np.ndarray | None, text: str) -> tuple[Told, torch.Tensor | None]:

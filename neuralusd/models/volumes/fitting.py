@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .decoder import activate
+from .decoder import VolumeDecoder, activate
 from .perceptual import EdgePyramid
 from .rendering import Rendered, render_rays
 from .views import WindowCameras, orbit_cameras
@@ -120,3 +120,22 @@ def fit(
         optimizer.step()
         on_step(step)
     return kept[0], Match(kept[1], best)
+
+
+def embed(
+    features: torch.Tensor, decoder: VolumeDecoder, *, steps: int = 60, lr: float = 0.02
+) -> tuple[torch.Tensor, float]:
+    """The 1-D embedding (1, embedding_dim) that G1 makes most nearly these features (1, C, S, S, S) of, and the share
+    of their variance that it leaves out: 0 where it says all, as those do that a decoder was trained with."""
+    embedding = torch.zeros(1, decoder.config.embedding_dim, device=features.device, requires_grad=True)
+    optimizer = torch.optim.Adam([embedding], lr=lr)
+    features = features.detach()
+    error = torch.zeros(())
+    for step in range(steps + 1):
+        error = (decoder.features(embedding, features.shape[-1]) - features).square().mean()
+        if step == steps:
+            break
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+    return embedding.detach(), float(error.detach() / features.var().clamp_min(1e-12))
