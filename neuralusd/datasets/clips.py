@@ -7,7 +7,7 @@ asset are the prims below it (or it itself) with `UsdPhysics.RigidBodyAPI`.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,22 @@ def read_clips(world: str | os.PathLike, split: str = "train") -> Clips:
         texts=[clip["text"] for clip in clips.values()],
         parts=parts,
     )
+
+
+def save_clips(clips: Clips, path: str | os.PathLike) -> None:
+    """Writes an .npz; `load_clips` reads it."""
+    arrays = {name: value for name, value in vars(clips).items() if isinstance(value, np.ndarray)}
+    np.savez_compressed(path, names=np.array(clips.names), texts=np.array(clips.texts), **arrays)
+
+
+def load_clips(path: str | os.PathLike) -> Clips:
+    """Raises ValueError where it is no file of `save_clips`."""
+    with np.load(path, allow_pickle=False) as file:
+        if {field.name for field in fields(Clips)} - set(file.files):
+            raise ValueError(f"{path} holds no clips; `neuralusd.datasets.clips.save_clips` writes such a file")
+        arrays = {field.name: file[field.name] for field in fields(Clips)}
+    names, texts = ([str(text) for text in arrays.pop(name)] for name in ("names", "texts"))
+    return Clips(**arrays, names=names, texts=texts)
 
 
 def _read_clip(folder: SceneFolder, clip: list[tuple]) -> dict[str, Any]:
