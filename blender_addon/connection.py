@@ -98,8 +98,15 @@ def ask(
         offered = client.info()["verbs"]
         if verb not in offered:
             raise Problem(f"The service at {client.url} does not offer {verb}. Update neuralusd where it runs.")
+        given = {name: value for name, value in arguments.items() if value is not None}
+        unknown = sorted(given.keys() - set(offered[verb].get("arguments", given)))
+        if unknown:
+            raise Problem(
+                f"The service at {client.url} is older than this extension: its {verb} knows no {', '.join(unknown)}. "
+                "Update neuralusd where it runs."
+            )
         task.tell(low, "sending" if not client.local else verb)
-        job = client.submit(verb, **arguments)
+        job = client.submit(verb, **given)
         try:
             result = job.wait(on_progress, task.cancelled)
         except BaseException as error:

@@ -65,18 +65,25 @@ class NEURALUSD_PT_encode(Sidebar, bpy.types.Panel):
 
 class NEURALUSD_PT_lift(Sidebar, bpy.types.Panel):
     bl_idname = "NEURALUSD_PT_lift"
-    bl_label = "Lift a Picture"
+    bl_label = "Lift"
     bl_parent_id = "NEURALUSD_PT_main"
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
         layout, said = self.layout, context.scene.neuralusd
-        layout.template_ID(said, "lift_image", open="image.open")
+        layout.row().prop(said, "lift_from", expand=True)
+        if said.lift_from == "IMAGE":
+            layout.template_ID(said, "lift_image", open="image.open")
         column = layout.column()
         column.use_property_split = True
         column.use_property_decorate = False
+        if said.lift_from == "TEXT":
+            column.prop(said, "lift_text")
         column.prop(said, "lift_name")
         column.prop(said, "lift_height")
+        column.prop(said, "lift_backend")
+        column.prop(said, "lift_candidates")
+        column.prop(said, "lift_seed")
         layout.operator("neuralusd.lift", icon="MESH_MONKEY")
 
 

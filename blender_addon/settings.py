@@ -35,6 +35,12 @@ SOURCES = (
     ("KEPT", "Imported", "What the USD file said that it came from"),
 )
 
+LIFTED_FROM = (
+    ("IMAGE", "A Picture", "An image that shows the object before a plain or transparent background"),
+    ("TEXT", "Words", "A phrase that says what it is; for lifters that take words"),
+    ("NOTHING", "Nothing", "Whatever the lifter has learned to make; another seed makes another"),
+)
+
 
 def _may_give(self: ObjectSettings, each: bpy.types.Object) -> bool:
     return each != self.id_data and each.type not in {"CAMERA", "LIGHT", "SPEAKER", "LIGHT_PROBE"}
@@ -143,11 +149,24 @@ class SceneSettings(bpy.types.PropertyGroup):
     force: BoolProperty(
         name="Encode All Again", description="Encode also what has not changed since it was last encoded", default=False
     )
+    lift_from: EnumProperty(name="From", description="What an object is made of", items=LIFTED_FROM, default="IMAGE")
     lift_image: PointerProperty(name="Image", description="A picture of the object to lift", type=bpy.types.Image)
+    lift_text: StringProperty(name="Words", description="What to make, as: a red armchair")
     lift_name: StringProperty(name="Name", description="What it is, in words; it tells the usual size, too")
     lift_height: FloatProperty(
         name="Height", description="How high it is; 0 takes the usual height of what it is", min=0.0, unit="LENGTH"
     )
+    lift_backend: StringProperty(
+        name="Lifter", description="Who makes it: a name, a folder or a hub id. Empty takes the service's own"
+    )
+    lift_candidates: IntProperty(
+        name="Candidates",
+        description="How many are drawn, of which the best match is taken; 0 takes the lifter's own number",
+        min=0,
+        max=256,
+        default=0,
+    )
+    lift_seed: IntProperty(name="Seed", description="The same seed gives the same object", min=0, max=LARGEST)
     # Further digits of a seed from a USD file: Blender's integers have 32 bits, USD's 64.
     seed_digits: StringProperty(options={"HIDDEN"})
     background: StringProperty(options={"HIDDEN"})

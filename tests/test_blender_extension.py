@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from blender_process import MODAL, PROJECT, blenders, build, install, installed, service
+from blender_process import MODAL, PROJECT, blenders, build, install, installed, service, variables
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,9 @@ class TestZip:
         code = (
             "import bpy, os; print(bpy.utils.system_resource('SCRIPTS')); import sys; sys.stdout.flush(); os._exit(0)"
         )
-        scripts = subprocess.run([blender_python, "-c", code], capture_output=True, text=True).stdout.split("\n")[0]
+        environment = variables(tmp_path / "resources")
+        said = subprocess.run([blender_python, "-c", code], capture_output=True, text=True, env=environment).stdout
+        scripts = said.split("\n")[0]
         tool = Path(scripts) / "addons_core/bl_pkg/cli/blender_ext.py"
         done = subprocess.run([sys.executable, tool, "validate", zip_file], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -406,6 +406,51 @@ result["texts"] = sorted(stage.GetPrimAtPath(path).GetAttribute("neural:text").G
         assert sorted(found["assets"].values()) == [["Vase", False, [3, 0, 0]], ["Vase", True, [0, 0, 0]]]
         assert found["texts"] == ["", "a vase"]
 
+    def test_what_is_said_of_an_override_stays_with_the_file(self, blender, tmp_path):
+        found = blender.run(
+            SCENE
+            + """
+library, shot_file = ARGUMENTS["folder"] + "/library.blend", ARGUMENTS["folder"] + "/shot.blend"
+box("Vase").neuralusd.text = "a vase"
+bpy.ops.wm.save_as_mainfile(filepath=library)
+bpy.ops.wm.read_homefile(use_empty=True)
+scene = empty()
+with bpy.data.libraries.load(library, link=True) as (source, target):
+    target.objects = ["Vase"]
+scene.collection.objects.link(target.objects[0])
+said = target.objects[0].override_create(remap_local_usages=True).neuralusd
+said.text, said.role, said.presence, said.record = "a jug", "ASSET", 0.5, "r_1"
+bpy.ops.wm.save_as_mainfile(filepath=shot_file)
+bpy.ops.wm.open_mainfile(filepath=shot_file)
+said = next(each for each in bpy.context.scene.objects if each.override_library).neuralusd
+result["said"] = [said.text, said.role, said.presence, said.record]
+""",
+            tmp_path,
+        )
+        assert found["said"] == ["a jug", "ASSET", 0.5, "r_1"]
+
+    def test_what_is_no_mesh_or_scaled_to_nothing_is_left_out(self, blender, tmp_path):
+        found = blender.run(
+            SCENE
+            + """
+box("Box", (0, 0, 0))
+box("Nothing", (3, 0, 0)).scale = (0, 0, 0)
+for name, data in (("Tube", bpy.data.curves.new("Tube", "CURVE")), ("Path", bpy.data.curves.new("Path", "CURVE"))):
+    data.dimensions = "3D"
+    data.splines.new("POLY").points.add(1)
+    scene.collection.objects.link(bpy.data.objects.new(name, data))
+bpy.data.objects["Tube"].data.bevel_depth = 0.1
+bpy.context.view_layer.update()
+stage, sent = shot()
+result["assets"] = sorted(sent.object(path).name for path in sent.assets)
+result["left out"] = [sent.left_out, sent.said_of_left_out()]
+result["meshes"] = [str(prim.GetPath()) for prim in stage.Traverse() if prim.GetTypeName() == "Mesh"]
+""",
+            tmp_path,
+        )
+        assert found["assets"] == ["Box"] and len(found["meshes"]) == 1
+        assert found["left out"][0] == ["Tube"] and "Convert > Mesh" in found["left out"][1]
+
     def test_what_is_sent_is_what_shows(self, blender, tmp_path):
         """Modifiers are applied, bones bend, and what is being edited is as it is now."""
         found = blender.run(
@@ -480,7 +525,8 @@ from mathutils import Vector
 box("Box")
 data = scene.camera.data
 points = result["points"] = [(0.3, 0, 0.4), (-1, 2, 0.1), (1, 1, -1)]
-changes = ["pass", "data.sensor_fit = 'VERTICAL'", "data.shift_x, data.shift_y = 0.2, -0.1",
+changes = ["pass", "scene.camera.hide_render = True", "scene.camera.hide_render = False",
+           "data.sensor_fit = 'VERTICAL'", "data.shift_x, data.shift_y = 0.2, -0.1",
            "scene.render.resolution_y = 384", "data.sensor_fit = 'AUTO'", "scene.render.pixel_aspect_x = 2",
            "data.type, data.ortho_scale = 'ORTHO', 5", "data.shift_x, scene.render.resolution_y = 0.3, 64"]
 for number, change in enumerate(changes):
@@ -499,7 +545,7 @@ for number, change in enumerate(changes):
             matrix = np.array(frustum.ComputeViewMatrix() * frustum.ComputeProjectionMatrix())
             clip = np.pad(np.array(found["points"], float), ((0, 0), (0, 1)), constant_values=1) @ matrix
             np.testing.assert_allclose((clip[:, :2] / clip[:, 3:] + 1) / 2, wanted, atol=1e-4, err_msg=change)
-        assert len(found["cases"]) == 8
+        assert len(found["cases"]) == 10
 
     def test_the_active_camera_of_several(self, blender, tmp_path):
         found = blender.run(

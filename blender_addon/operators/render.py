@@ -57,17 +57,17 @@ class NEURALUSD_OT_render(Asking, bpy.types.Operator):
         self.report({"INFO"}, f"Rendered into the image {name}{said}{result.sent.said_of_left_out()}")
 
 
-def show(file: str, context: bpy.types.Context) -> str:
-    """Puts a PNG into the image data-block, packed, and into an open image editor; returns the data-block's name."""
+def show(file: str, context: bpy.types.Context, name: str = IMAGE) -> str:
+    """Puts a PNG into the image data-block of a name, packed, and into an open image editor; returns its name."""
     loaded = bpy.data.images.load(file)
     loaded.pack()
-    old = bpy.data.images.get(IMAGE)
+    old = bpy.data.images.get(name)
     if old is not None and old.library is None:
         old.user_remap(loaded)
         bpy.data.images.remove(old)
-    loaded.name = IMAGE
+    loaded.name = name
     # Packed: the file that it came from goes with the request.
-    loaded.filepath = f"//{IMAGE}.png"
+    loaded.filepath = f"//{name}.png"
     for window in context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "IMAGE_EDITOR" and area.spaces.active.image in (None, loaded):
