@@ -25,8 +25,10 @@ TABLE = [
     *[((x, y, 0), (x + 0.1, y + 0.1, 0.65), RED) for x in (-0.8, 0.7) for y in (-0.4, 0.3)],
 ]
 BOX = [((-0.2, -0.3, 0), (0.2, 0.3, 0.5), BLUE)]
+CRATE = [((-0.4, -0.4, 0), (0.4, 0.4, 0.8), RED)]
+SHELF = [((-0.5, 0, z), (0.5, 0.3, z + 0.1), BLUE) for z in (0, 0.5, 1.0)]
 SCENES = {
-    "train": {"chair_a": CHAIR, "table_a": TABLE},
+    "train": {"chair_a": CHAIR, "table_a": TABLE, "crate_a": CRATE, "shelf_a": SHELF},
     "held_out_models": {"chair_b": CHAIR, "table_b": TABLE},
     "held_out_categories": {"box": BOX},
 }

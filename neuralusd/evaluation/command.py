@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 SPLITS = ("held_out_scenes", "held_out_models")
 ORBIT_SPLITS = ("held_out_models", "held_out_categories")
 CONTROL, RECONSTRUCTION, EDITS, SEQUENCE = WORLD_PARTS = ("control", "reconstruction", "edits", "sequence")
-LIFT = "lift"
-PARTS = (*WORLD_PARTS, LIFT)
+LIFT, VOLUMES = "lift", "volumes"
+PARTS = (*WORLD_PARTS, LIFT, VOLUMES)
 TITLES = {
     CONTROL: "Object control",
     RECONSTRUCTION: "Reconstruction against controllability",
     EDITS: "Edits against their true answers",
     SEQUENCE: "Five edits in sequence",
     LIFT: "Lifts of held-out models",
+    VOLUMES: "Volume models",
 }
 NO_LPIPS = "LPIPS is left out: no weights of it were named (--lpips)."
 Note = Callable[[str], None]
@@ -56,6 +57,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pictures", default="1", metavar="N,...", help=f"pictures a {LIFT}er is given, 1 to 4 (default: 1)"
     )
+    parser.add_argument(
+        "--volumes",
+        action="append",
+        metavar="[NAME=]DIR",
+        help=f"an autodecoder or a latent diffusion model that training wrote, for {VOLUMES}; may be repeated",
+    )
+    parser.add_argument(
+        "--objects", metavar="FILE", help="views of the objects that those were trained on (default: of --orbits)"
+    )
     parser.add_argument("--part", metavar="PART,...", help=f"of {', '.join(PARTS)} (default: all there is data for)")
     parser.add_argument(
         "--split",
@@ -68,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cases",
         type=int,
         default=48,
-        help="frames a split that are edited, models that are lifted (default: %(default)s)",
+        help="frames a split that are edited, models that are lifted, samples a row (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="denoising steps (default: the backend's)")
@@ -149,6 +159,7 @@ def run(args: argparse.Namespace, note: Note | None = None) -> dict[str, Any]:
     from ..datasets.frames import frames
     from .lifts_command import prepare_lifts, run_lifts
     from .pairs import Frame
+    from .volumes_command import prepare_volumes, run_volumes
 
     for module, package in (("skimage", "scikit-image"), ("matplotlib", "matplotlib")):
         if importlib.util.find_spec(module) is None:
@@ -166,6 +177,7 @@ def run(args: argparse.Namespace, note: Note | None = None) -> dict[str, Any]:
     pipelines = {name: load_backend(location or name) for name, _, location in named}
     output = Path(args.output)
     current = Run(args, output, pipelines, lpips, note or (lambda text: None), published)
+    volumes = prepare_volumes(current) if VOLUMES in parts else None
     lifts = prepare_lifts(current, _splits(args.split, ORBIT_SPLITS, args.orbits)) if LIFT in parts else None
     output.mkdir(parents=True, exist_ok=True)
     if lpips is None:
@@ -180,6 +192,8 @@ def run(args: argparse.Namespace, note: Note | None = None) -> dict[str, Any]:
             _edits(current, split, found, parts)
     if lifts is not None:
         run_lifts(current, lifts)
+    if volumes is not None:
+        run_volumes(current, volumes)
     return current.content
 
 
@@ -361,22 +375,26 @@ def _parts(args: argparse.Namespace) -> list[str]:
     Raises:
         ValueError: there is no such part, or no data for it.
     """
-    needs = {**dict.fromkeys(WORLD_PARTS, ("world", "data furniture")), LIFT: ("orbits", "data orbits")}
+    needs = {
+        **dict.fromkeys(WORLD_PARTS, ("world", "`neuralusd data furniture` makes one")),
+        LIFT: ("orbits", "`neuralusd data orbits` makes one"),
+        VOLUMES: ("volumes", "training an autodecoder or a latent diffusion model writes one"),
+    }
     if args.part is None:
         parts = [part for part in PARTS if getattr(args, needs[part][0])]
         if not parts:
             raise ValueError(
                 "there is nothing to evaluate on: give --world DIR (`neuralusd data furniture` makes one), or --orbits "
-                "DIR (`neuralusd data orbits`)"
+                "DIR (`neuralusd data orbits`), or --volumes DIR"
             )
         return parts
     parts = [part.strip() for part in args.part.split(",")]
     for part in parts:
         if part not in PARTS:
             raise ValueError(f"--part knows {', '.join(PARTS)} but not '{part}'")
-        option, command = needs[part]
+        option, source = needs[part]
         if not getattr(args, option):
-            raise ValueError(f"--part {part} needs --{option} DIR; `neuralusd {command}` makes one")
+            raise ValueError(f"--part {part} needs --{option} DIR; {source}")
     return parts
 
 

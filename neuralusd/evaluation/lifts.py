@@ -21,7 +21,7 @@ from .point_clouds import POINTS, SET_POINTS, Distances, outer_points, register
 # F-scores' thresholds; lengths are of the true object's longest side.
 THRESHOLDS = (0.02, 0.05)
 ALIGNED = ", aligned"
-CHAMFER, IOU, PSNR, LPIPS = "Chamfer %", "IoU", "PSNR", "LPIPS"
+CHAMFER, IOU, PSNR, LPIPS, SECONDS = "Chamfer %", "IoU", "PSNR", "LPIPS", "seconds, ratio"
 F_SCORES = tuple(f"F {100 * threshold:g} %" for threshold in THRESHOLDS)
 SURFACE = tuple(name + aligned for name in (CHAMFER, *F_SCORES) for aligned in ("", ALIGNED))
 COLUMNS = (*SURFACE, IOU, PSNR, LPIPS)
@@ -195,7 +195,7 @@ def summarize(found: Sequence[CaseResults], first: str, fastest: str) -> LiftTab
                 columns[f"{column} to first"] = _mean([one[column] - other[column] for one, other in both])
         ratio = _ratio([(case.rows[name], case.rows[fastest]) for case in found if fastest in case.rows])
         if ratio is not None:
-            columns["seconds"] = ratio
+            columns[SECONDS] = ratio
         table.rows[name] = columns
     return table
 

@@ -8,6 +8,7 @@ import zipfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from ..lifting import Cutout
 from ..scene import Camera
 from ..stage.errors import StageWarning
 from .lifts_solid import Solid, painted_solid
+from .point_clouds import outer_points
 
 # Where the picture that is lifted is taken from, in degrees: beside the front (-Y of the library's models), on either
 # side, a little above the horizon, as people photograph furniture.
@@ -191,20 +193,36 @@ def _read(folder: SceneFolder) -> OrbitModel:
         views.append(View(scene.camera, seen.rgb / np.float32(255), mask, depth, folder.rgb_path(frame)))
     if not views:
         raise ValueError("there are no pictures of it")
-    below = f"{asset.path}/"
-    pieces = [
-        p for p in stages.gather_meshes(stage, None) if str(p.path) == asset.path or str(p.path).startswith(below)
-    ]
+    points, faces = _triangles(stage, asset.path)
+    return OrbitModel(folder.id, asset.text, folder.path, views, cube, half, points, faces)
+
+
+def _triangles(stage: Any, path: str) -> tuple[np.ndarray, np.ndarray]:
+    """Points (V, 3) in metres of the world and faces (F, 3) of what a prim draws. ValueError where it is nothing."""
+    pieces = [p for p in stages.gather_meshes(stage, None) if str(p.path) == path or str(p.path).startswith(f"{path}/")]
     points, faces, count = [np.empty((0, 3))], [np.empty((0, 3), np.int64)], 0
     for piece in pieces:
         points.append(piece.mesh.points @ piece.local_to_world[:3, :3] + piece.local_to_world[3, :3])
         faces.append(piece.mesh.triangles + count)
         count += len(piece.mesh.points)
     if not count:
-        raise ValueError(f"<{asset.path}> has no surface")
-    return OrbitModel(
-        folder.id, asset.text, folder.path, views, cube, half, np.concatenate(points), np.concatenate(faces)
-    )
+        raise ValueError(f"<{path}> has no surface")
+    return np.concatenate(points), np.concatenate(faces)
+
+
+def true_points(folder: SceneFolder, count: int, seed: int = 0) -> np.ndarray:
+    """(count, 3) points of a model's true surface (see `outer_points`), about the middle of its box, in units of its
+    longest side and along its own axes.
+
+    Raises:
+        ValueError: the scene is damaged, or the model has no surface.
+    """
+    stage = stages.open_stage(folder.stage_path)
+    scene = stages.read(stage, None, float(folder.frames[0]))
+    cube, _ = canonical_to_world(scene)
+    points, faces = _triangles(stage, scene.foreground[0].path)
+    inverse = np.linalg.inv(cube)
+    return outer_points((points @ inverse[:3, :3] + inverse[3, :3]) * MARGIN / 2, faces, count, seed)
 
 
 def known_by(case: LiftCase) -> dict[str, object]:

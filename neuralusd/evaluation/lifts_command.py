@@ -131,7 +131,7 @@ def _report(
         "seed": current.args.seed,
         "command": current.command,
     }
-    current.add("lift", split, _finite(content), "\n".join(text), f"{len(found)} models")
+    current.add("lift", split, finite(content), "\n".join(text), f"{len(found)} models")
 
 
 def _of_column(table: LiftTable, column: str) -> dict[str, dict[str, float]]:
@@ -156,10 +156,10 @@ def _case_json(case: CaseResults) -> dict[str, Any]:
     return {"name": case.name, "text": case.text, "rows": rows}
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no NaN."""
     if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: finite(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_finite(each) for each in value]
+        return [finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
-from .lifts import CHAMFER, COLUMNS, IOU, CaseResults, LiftTable
+from .lifts import CHAMFER, COLUMNS, IOU, SECONDS, CaseResults, LiftTable
 from .lifts_rows import TRUTH
 
 _LABEL, _GAP = 14, 4
@@ -18,12 +18,20 @@ SHOWN = 12
 
 
 def table_text(table: LiftTable, missing: Mapping[str, str] | None = None) -> str:
-    """A Markdown table, mean ± standard error, with the columns that some row has; `missing`: row to why not."""
-    columns = [*COLUMNS, f"{CHAMFER} to first", f"{IOU} to first", "seconds"]
-    columns = [column for column in columns if any(column in row for row in table.rows.values())]
-    heads = [f"{column}, ratio" if column == "seconds" else column for column in columns]
-    lines = ["| | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(columns)]
-    for name, row in table.rows.items():
+    """The part's table; `missing`: row to why it is empty."""
+    return cells_text(table.rows, (*COLUMNS, f"{CHAMFER} to first", f"{IOU} to first", SECONDS), missing)
+
+
+def cells_text(
+    rows: Mapping[str, Mapping[str, tuple[float, float]]],
+    columns: Sequence[str],
+    missing: Mapping[str, str] | None = None,
+) -> str:
+    """A Markdown table of means ± standard errors, with the columns that some row has; `missing`: row to why it has
+    none."""
+    columns = [column for column in columns if any(column in row for row in rows.values())]
+    lines = ["| | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
+    for name, row in rows.items():
         cells = [_cell(column, row.get(column)) for column in columns]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     for name, reason in (missing or {}).items():
@@ -34,7 +42,7 @@ def table_text(table: LiftTable, missing: Mapping[str, str] | None = None) -> st
 def _cell(column: str, value: tuple[float, float] | None) -> str:
     if value is None or math.isnan(value[0]):
         return "–"
-    digits = 3 if column.startswith((IOU, "LPIPS")) else 1 if column.startswith("F ") else 2
+    digits = 3 if column.startswith(("IoU", "LPIPS")) else 1 if column.startswith(("F ", "COV", "empty")) else 2
     mean, error = (f"{number:.{digits}f}" for number in value)
     return mean if math.isnan(value[1]) else f"{mean} ± {error}"
 
