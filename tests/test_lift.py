@@ -395,7 +395,7 @@ class TestFiles:
             neuralusd.lift(folder / "mug.png", tmp_path / "mug.usda", tokens=None, texture_size=64)
         assert os.listdir(tmp_path) == ["textures"]
 
-    @pytest.mark.parametrize("at", [0, 4, 19])
+    @pytest.mark.parametrize("at", [0, 20, 80, 99])
     def test_cancelled_it_leaves_nothing(self, folder, tmp_path, backend, at):
         with pytest.raises(Cancelled):
             neuralusd.lift(
@@ -434,7 +434,7 @@ WRONG = {
     "thickness 2": ({"thickness": 2.0}, "thickness of 2"),
     "a texture of none": ({"texture_size": 0}, "texture of 0"),
     "a seed below 0": ({"seed": -1}, "-1 is no seed"),
-    "another lifter": ({"backend": "magic"}, "'magic' is no lifter; there is: silhouette"),
+    "another lifter": ({"backend": "magic"}, "'magic' is no lifter; there is: silhouette, mini"),
     "other weights": ({"tokens": "magic"}, "'magic' is no backend"),
     "an extension": ({"output": "mug.obj"}, "none of usd, usda, usdc, usdz, glb"),
     "a detector alone": ({"images": BLANK, "detector": "someone/detector"}, "give a segmenter too"),

@@ -1,10 +1,8 @@
-"""`lift`: pictures of an object to a prim with a mesh, colours and tokens."""
+"""`lift`: pictures of an object, words, or nothing, to a prim with a mesh, colours and tokens."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-import math
 import os
 import re
 import warnings
@@ -19,11 +17,13 @@ from pxr import Usd
 from .. import stage as stages
 from ..annotate.place import prim_names
 from ..backends import DEFAULT_BACKEND, load_backend
-from ..errors import SceneError
+from ..errors import BackendError, SceneError
+from ..images import save_image
 from ..lifting import (
     DEFAULT_HEIGHT,
     DEFAULT_LIFTER,
     Cutout,
+    Lifted,
     Lifter,
     Request,
     TexturedMesh,
@@ -35,16 +35,19 @@ from ..lifting import (
     typical_height,
 )
 from ..lifting.cutout import Mask, Picture
+from ..lifting.gaussians import gaussians_of
 from ..lifting.glb import write_glb
+from ..lifting.sheet import contact_sheet
 from ..scene import Camera, Tokens
 from ..stage.asset import LAYERS, Provenance, add_camera, build_asset, write_asset
+from ..stage.gaussians import offer_gaussians
+from ..stage.volume import write_volume
+from . import lift_request as asked
 from .encoding import encode
 from .progress import Progress, report
 
 # Of the reported steps: cutting out, lifting to a solid, its textured mesh, tokens, writing.
 _STEPS, _CUT, _LIFTED, _MADE, _ENCODED = 100, 5, 75, 92, 97
-OUTPUTS = (*LAYERS, ".usdz", ".glb")
-HIGHEST = 1e5
 
 
 class LiftWarning(UserWarning):
@@ -52,10 +55,11 @@ class LiftWarning(UserWarning):
 
 
 def lift(
-    images: Picture | Sequence[Picture],
+    images: Picture | Sequence[Picture] | None = None,
     output: str | Path | None = None,
     *,
-    backend: str = DEFAULT_LIFTER,
+    text: str | None = None,
+    backend: str | Path | Lifter = DEFAULT_LIFTER,
     name: str | None = None,
     height: float | None = None,
     mask: Mask | Sequence[Mask | None] | None = None,
@@ -65,28 +69,36 @@ def lift(
     thickness: float | None = None,
     texture_size: int | None = None,
     tokens: str | Path | None = DEFAULT_BACKEND,
+    gaussians: bool = False,
     seed: int = 0,
+    candidates: int | None = None,
+    steps: int | None = None,
+    sheet: str | Path | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Usd.Stage:
-    """A 3D asset of what a picture shows: a stage whose default prim is an Xform with a closed, textured mesh.
+    """A 3D asset of what pictures show, of what words say, or of nothing at all: a stage whose default prim is an Xform
+    with a closed, textured mesh.
 
-    The asset is Y up, in metres, stands on y = 0 centred about x = z = 0, and faces +Z, from where the picture was
-    taken. It is a component with NeuralAssetAPI, its provenance, and tokens of the picture, so that `render` shows it
-    beside encoded assets wherever it is referenced.
+    The asset is Y up, in metres, stands on y = 0 centred about x = z = 0, and faces +Z. It is a component with
+    NeuralAssetAPI, its provenance, and tokens, so that `render` shows it beside encoded assets wherever it is
+    referenced. A lifter that makes volumes leaves its own as a NeuralVolume; see `neuralusd.stage.read_volume`.
 
-    The "silhouette" lifter, the only one yet, extrudes the outline to a rounded solid; docs/lift.md says what it
-    cannot know.
+    docs/lift.md says what each lifter can do, and what it cannot know.
 
     Args:
         images: a picture of the object: a file, a PIL image, or an array (H, W, 3 or 4) of uint8, or of floats in
-            0..1; sRGB. Or a list of them, as many as the lifter takes; "silhouette" takes one.
+            0..1; sRGB. Or a list of them, as many as the lifter takes. None makes it of `text`, or without one of
+            nothing.
         output: .usda, .usdc or .usd, with the texture beside it in `textures`; .usdz or .glb, which hold it. None
             keeps the stage in memory: its mesh has its colours point by point then.
-        backend: the lifter's name.
+        text: what to make, in words ("a red armchair"), for lifters that take words; with pictures, for those that
+            take both.
+        backend: the lifter: a name, a hub id or a local folder (see `open_lifter`), or one that is open.
         name: what the object is, in words ("red armchair"): its prim's name, its text, its semantics label. None takes
-            the detector's label, and else names the prim after the picture's file.
-        height: in metres. None takes the typical one of what `name`, or else the file's name, says that it is, or 1.
+            `text`, or the detector's label, and else names the prim after the picture's file.
+        height: in metres. None takes the typical one of what `name`, or else the file's name, says that it is; else
+            the lifter's guess, or 1.
         mask: of the object, white where it is: a file, an image, or an array (H, W). None takes the picture's alpha;
             without any, see `segmenter`. For several pictures, a list.
         segmenter: hub id or local folder of a transformers model that takes boxes (SAM and its kin). None cuts pictures
@@ -97,8 +109,12 @@ def lift(
         texture_size: about how many texels the texture is wide and high, 64 to 8192; None takes as many as the picture
             is worth.
         tokens: the backend whose tokens the prim gets (see `find_backend`); None gives it none.
+        gaussians: offer it as 3D Gaussian splats, too, as the variant "gaussians" of "representation".
         seed: of lifters that draw random numbers.
-        overwrite: take the place of files at `output`.
+        candidates: how many such a lifter draws, of which the best match with the picture is taken. steps: of its
+            sampler. None takes the lifter's own.
+        sheet: a .png for a picture of the candidates, best first.
+        overwrite: take the place of files at `output` and `sheet`.
         progress: called as the work goes on; may cancel.
 
     Returns:
@@ -106,24 +122,20 @@ def lift(
 
     Raises:
         ImageError, ModelError: what is wrong with the picture, the mask or a model.
-        SceneError: an argument is out of range, or `output` exists or cannot be written. BackendError: there is no such
-            lifter, or the weights of `tokens` are wrong. Cancelled: `progress` asked for it. Nothing is written then.
+        SceneError: an argument is out of range, the lifter makes nothing of such sources, or `output` exists or cannot
+            be written. BackendError: there is no such lifter, or the weights are wrong. Cancelled: `progress` asked
+            for it. Nothing is written then.
 
     Warns:
         LiftWarning: what was assumed or left out.
     """
-    pictures, masks = _inputs(images, mask)
-    _check(height, texture_size, seed)
-    try:
-        lifter = open_lifter(backend, thickness=thickness)
-    except ValueError as error:
-        if isinstance(error, SceneError) or thickness is None:
-            raise
-        raise SceneError(str(error)) from error
-    if len(pictures) > lifter.most:
-        said = "one picture" if lifter.most == 1 else f"{lifter.most} pictures"
-        raise SceneError(f"the lifter '{lifter.name}' takes {said}, and there are {len(pictures)}. Leave some out.")
-    target = None if output is None else _target(output, overwrite)
+    pictures, masks = asked.sources(images, mask)
+    asked.check_numbers(height, texture_size, seed, candidates, steps)
+    words = asked.check_text(text)
+    target, sheet_target = asked.target(output, gaussians, overwrite), asked.sheet_target(sheet, overwrite)
+    lifter = _open(backend, thickness)
+    asked.check_sources(lifter, len(pictures), words)
+    asked.check_sampling(lifter, candidates=candidates, steps=steps, sheet=sheet)
     if tokens is not None:
         load_backend(tokens)  # before the work that takes long: a wrong backend shows at once
     report(progress, 0, _STEPS)
@@ -132,11 +144,12 @@ def lift(
         for picture, each in zip(pictures, masks, strict=True)
     ]
     report(progress, _CUT, _STEPS)
-    first = cutouts[0]
-    label = (name or first.label).strip()
-    request = Request(cutouts, label, seed)
+    first = cutouts[0] if cutouts else None
+    source = first.source if first else ""
+    label = (name or _thing(words) or (first.label if first else "")).strip()
+    request = Request(cutouts, words, int(seed), candidates, steps)
     lifted = lifter(request, lambda done: report(progress, _CUT + int(done * (_LIFTED - _CUT)), _STEPS))
-    height, note = _height(height, label, first.source, lifted.height)
+    height, note = _height(height, label, source, lifted.height)
     mesh, transform = textured(
         lifted,
         request,
@@ -144,65 +157,39 @@ def lift(
         texture_size=texture_size,
         step=lambda done: report(progress, _LIFTED + int(done * (_MADE - _LIFTED)), _STEPS),
     )
-    view = place_camera(lifted.view, transform)
     for said in [*(note for cutout in cutouts for note in cutout.notes), *lifted.notes, *note]:
         warnings.warn(said, LiftWarning, stacklevel=2)
-    [prim] = prim_names([label or _stem(first.source)])
+    [prim] = prim_names([label or _stem(source)])
+    view = place_camera(lifted.view, transform)
     found = {} if tokens is None else _tokens(mesh, view, first, prim, label, tokens)
     report(progress, _ENCODED, _STEPS)
-    stage = _finish(mesh, found, cutouts, prim, label, lifter, seed, target)
+    made = _provenance(lifter, request, words, cutouts, prim, target)
+    stage, files = _build(mesh, lifted, transform, prim, label, made, target, gaussians)
+    for each in found.values():
+        each.source = next(iter(made.sources), "")
+    if found:
+        stages.write_tokens(stage, {f"/{prim}": found})
+    if target is not None and target.suffix.lower() == ".usdz":
+        files |= {path[2:]: cutout.rgba() for path, cutout in zip(made.sources, cutouts, strict=True)}
+    stage = _save(stage, mesh, files, prim, label, made, target, sheet_target, lifted, cutouts)
     report(progress, _STEPS, _STEPS)
     return stage
 
 
-def _inputs(
-    images: Picture | Sequence[Picture], mask: Mask | Sequence[Mask | None] | None
-) -> tuple[list[Picture], list[Mask | None]]:
-    pictures: list[Any] = list(images) if isinstance(images, (list, tuple)) else [images]
-    masks: list[Any] = list(mask) if isinstance(mask, (list, tuple)) else [mask]
-    if mask is None:
-        masks *= len(pictures)
-    if not pictures:
-        raise SceneError("there is no picture to lift. Give one.")
-    if len(masks) != len(pictures):
-        raise SceneError(f"there are {len(pictures)} pictures and {len(masks)} masks. Give a mask for each.")
-    return pictures, masks
+def _open(backend: str | Path | Lifter, thickness: float | None) -> Lifter:
+    if not isinstance(backend, (str, Path)):
+        return backend
+    try:
+        return open_lifter(backend, thickness=thickness)
+    except ValueError as error:
+        if isinstance(error, (SceneError, BackendError)) or thickness is None:
+            raise
+        raise SceneError(str(error)) from error
 
 
-def _check(height: float | None, texture_size: int | None, seed: int) -> None:
-    if height is not None and not (_is_number(height) and 0 < height <= HIGHEST):
-        raise SceneError(f"a height of {height} is none. Give the object's height in metres, above 0.")
-    if texture_size is not None and not (_is_number(texture_size) and 64 <= texture_size <= 8192):
-        raise SceneError(f"a texture of {texture_size} texels is none. Give a size of 64 to 8192.")
-    if not (_is_number(seed) and 0 <= seed < 2**63):
-        raise SceneError(f"{seed} is no seed. Give a whole number of 0 to 2**63 - 1.")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and math.isfinite(value)
-
-
-def _target(output: str | Path, overwrite: bool) -> Path:
-    """Where the asset goes. Raises SceneError where it cannot, or where files are there that nobody said to replace."""
-    path = Path(os.path.abspath(output))
-    if path.suffix.lower() not in OUTPUTS:
-        names = ", ".join(suffix[1:] for suffix in OUTPUTS)
-        raise SceneError(f"{output} cannot be written: its extension is none of {names}. Name it so.")
-    files = [path, *([path.parent / _texture(path)] if path.suffix.lower() in LAYERS else [])]
-    for file in files:
-        if file.is_dir():
-            raise SceneError(f"{file} is a folder. Name a file in it.")
-        if file.exists() and not overwrite:
-            raise SceneError(f"{file} exists. Name another file, or ask for it to be overwritten (--overwrite).")
-    return path
-
-
-def _texture(layer: Path) -> str:
-    """Where a layer's texture stands, relative to it: its own name, without what asset paths do not take."""
-    stem = re.sub(r"[^\w.-]+", "_", layer.stem)
-    if stem != layer.stem:
-        stem += "_" + hashlib.sha256(layer.stem.encode("utf-8", "surrogateescape")).hexdigest()[:6]
-    return f"textures/{stem}.png"
+def _thing(text: str) -> str:
+    """What a text names, without its article."""
+    return re.sub(r"^(an?|the)\s+", "", text, flags=re.IGNORECASE).rstrip(".!")
 
 
 def _stem(source: str) -> str:
@@ -228,60 +215,101 @@ def _height(height: float | None, label: str, source: str, learned: float | None
 
 
 def _tokens(
-    mesh: TexturedMesh, view: Camera, picture: Cutout, prim: str, label: str, backend: str | Path
+    mesh: TexturedMesh, view: Camera, picture: Cutout | None, prim: str, label: str, backend: str | Path
 ) -> dict[str, Tokens]:
-    """The tokens of an asset as the picture shows it, by modality."""
+    """The tokens of an asset as the picture shows it, or without one as it looks itself; by modality."""
     scratch = build_asset(mesh, prim, label=label)
     camera = add_camera(scratch, "/View", view)
-    # Pixels at the outline are partly background, and would be encoded as part of the object.
-    color = spread(picture.color, picture.coverage >= 0.5)
-    image = PIL.Image.fromarray((color * 255 + 0.5).astype(np.uint8))
+    image = None
+    if picture is not None:
+        # Pixels at the outline are partly background, and would be encoded as part of the object.
+        color = spread(picture.color, picture.coverage >= 0.5)
+        image = PIL.Image.fromarray((color * 255 + 0.5).astype(np.uint8))
     encode(scratch, camera, image=image, assets=[f"/{prim}"], backend=backend)
     return stages.read(scratch, camera).asset(f"/{prim}").tokens
 
 
-def _finish(
-    mesh: TexturedMesh,
-    tokens: dict[str, Tokens],
-    cutouts: Sequence[Cutout],
-    prim: str,
-    label: str,
-    lifter: Lifter,
-    seed: int,
-    target: Path | None,
-) -> Usd.Stage:
-    """The asset as a stage, written to `target` where there is one."""
-    pictures: dict[str, np.ndarray] = {}
-    packed, extension = False, target.suffix.lower() if target else ""
-    if extension in (*LAYERS, ".usdz"):
-        packed = extension == ".usdz"
-        pictures[f"textures/{prim}.png" if packed else _texture(target)] = mesh.texture  # type: ignore[arg-type]
-    texture = next((f"./{path}" for path in pictures), None)
-    if packed:  # what is within can be found again wherever the package goes
+def _provenance(
+    lifter: Lifter, request: Request, words: str, cutouts: Sequence[Cutout], prim: str, target: Path | None
+) -> Provenance:
+    if target is not None and target.suffix.lower() == ".usdz":  # within, so that they are there wherever it goes
         sources = [f"./sources/{prim}{number or ''}.png" for number in range(len(cutouts))]
-        pictures |= {path[2:]: cutout.rgba() for path, cutout in zip(sources, cutouts, strict=True)}
     else:
         sources = [_relative(cutout.source, target) for cutout in cutouts if cutout.source]
-    made = Provenance(
+    return Provenance(
         verb="lift",
+        prompt=words,
         backend=lifter.name,
         revision=lifter.revision,
-        seed=seed if lifter.seeded else None,
+        seed=request.seed if lifter.seeded else None,
         sources=sources,
-        versions=_versions(),
+        versions=_versions(lifter),
     )
+
+
+def _build(
+    mesh: TexturedMesh,
+    lifted: Lifted,
+    transform: np.ndarray,
+    prim: str,
+    label: str,
+    made: Provenance,
+    target: Path | None,
+    gaussians: bool,
+) -> tuple[Usd.Stage, dict[str, np.ndarray]]:
+    """The asset as a stage, without its tokens; and its texture, by the path that it is written to."""
+    files: dict[str, np.ndarray] = {}
+    if target is not None and target.suffix.lower() != ".glb":
+        packed = target.suffix.lower() == ".usdz"
+        files[f"textures/{prim}.png" if packed else asked.texture_path(target)] = mesh.texture
+    texture = next((f"./{path}" for path in files), None)
     stage = build_asset(mesh, prim, label=label, texture=texture, provenance=made)
-    for each in tokens.values():
-        each.source = next(iter(sources), "")
-    if tokens:
-        stages.write_tokens(stage, {f"/{prim}": tokens})
-    if target is None:
+    if lifted.code is not None:
+        write_volume(stage, f"/{prim}/Volume", lifted.code, lifted.code.to_lifter @ transform)
+    if gaussians:
+        own = mesh.points @ np.linalg.inv(transform)[:3, :3] + np.linalg.inv(transform)[3, :3]
+        splats = gaussians_of(lifted, own, mesh.faces, transform)
+        offer_gaussians(stage, stage.GetDefaultPrim(), stage.GetPrimAtPath(f"/{prim}/Mesh"), splats)
+    return stage, files
+
+
+def _save(
+    stage: Usd.Stage,
+    mesh: TexturedMesh,
+    files: dict[str, np.ndarray],
+    prim: str,
+    label: str,
+    made: Provenance,
+    target: Path | None,
+    sheet: Path | None,
+    lifted: Lifted,
+    cutouts: Sequence[Cutout],
+) -> Usd.Stage:
+    """The stage, written to `target` where there is one, and the candidates to `sheet`; both, or neither."""
+    new = sheet is not None and not sheet.exists()
+    try:
+        if sheet is not None:
+            _save_sheet(sheet, lifted, cutouts)
+        if target is None:
+            return stage
+        if target.suffix.lower() != ".glb":
+            return write_asset(stage, target, files)
+        extras: dict[str, Any] = {"verb": "lift", "backend": made.backend, "revision": made.revision, "label": label}
+        extras |= {"prompt": made.prompt} if made.prompt else {}
+        extras |= {} if made.seed is None else {"seed": made.seed}
+        write_glb(mesh, target, prim, {"neuralusd": {**extras, "versions": list(made.versions)}})
         return stage
-    if extension == ".glb":
-        extras = {"verb": "lift", "backend": lifter.name, "revision": lifter.revision, "label": label}
-        write_glb(mesh, target, prim, {"neuralusd": {**extras, "versions": made.versions}})
-        return stage
-    return write_asset(stage, target, pictures)
+    except BaseException:
+        if sheet is not None and new:
+            sheet.unlink(missing_ok=True)
+        raise
+
+
+def _save_sheet(sheet: Path, lifted: Lifted, cutouts: Sequence[Cutout]) -> None:
+    try:
+        save_image(contact_sheet(lifted.candidates, cutouts), sheet)
+    except OSError as error:
+        raise SceneError(f"{sheet} cannot be written: {error.strerror}. Check its folder's permissions.") from error
 
 
 def _relative(source: str, target: Path | None) -> str:
@@ -293,9 +321,10 @@ def _relative(source: str, target: Path | None) -> str:
     return relative if relative.startswith("../") else f"./{relative}"
 
 
-def _versions() -> list[str]:
+def _versions(lifter: Lifter) -> list[str]:
+    names = ["neuralusd", "usd-core", "scikit-image", "manifold3d", "xatlas"]
     found = []
-    for name in ("neuralusd", "usd-core", "scikit-image", "manifold3d", "xatlas"):
+    for name in [*names, "torch", "diffusers"] if lifter.seeded else names:
         try:
             found.append(f"{name}=={importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:

@@ -8,6 +8,9 @@ from .cutout import cut_out
 from .lifter import DEFAULT_LIFTER, open_lifter, textured
 from .outline import spread
 from .shape import (
+    IMAGE,
+    NOTHING,
+    TEXT,
     Candidate,
     Cutout,
     Lifted,
@@ -23,6 +26,9 @@ from .size import DEFAULT_HEIGHT, typical_height
 __all__ = [
     "DEFAULT_HEIGHT",
     "DEFAULT_LIFTER",
+    "IMAGE",
+    "NOTHING",
+    "TEXT",
     "Candidate",
     "Cutout",
     "Lifted",

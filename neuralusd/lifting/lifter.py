@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from .shape import Cutout, Lifted, Lifter, Request, Step, TexturedMesh, place, t
 from .silhouette import THICKNESS, SilhouetteLifter
 from .unwrap import bake, unwrap
 
-DEFAULT_LIFTER = "silhouette"
+SILHOUETTE, MINI = "silhouette", "mini"
+DEFAULT_LIFTER = SILHOUETTE
+MINI_FOLDER = Path(__file__).parents[1] / "weights" / "mini_lift"
 TEXTURE_SIZES = (256, 2048)
 # Of what no picture shows: texels about as wide as the cells of a volume.
 TEXELS = 512
@@ -22,22 +24,56 @@ TEXELS = 512
 MOST_FACES = 80_000
 
 
-def open_lifter(backend: str = DEFAULT_LIFTER, *, thickness: float | None = None) -> Lifter:
-    """The lifter of a name.
+def open_lifter(backend: str | Path = DEFAULT_LIFTER, *, thickness: float | None = None) -> Lifter:
+    """The lifter of a name, a folder, or a hub id.
 
     Args:
+        backend: "silhouette"; "mini", the learned one; a folder of a `LiftPipeline` or of a diffusers pipeline of
+            Shap-E; a hub id of Shap-E, as openai/shap-e (words) or openai/shap-e-img2img (pictures).
         thickness: of "silhouette", see `SilhouetteLifter`; None takes its own.
 
     Raises:
-        BackendError: there is no such lifter; lists those there are.
-        ValueError: the thickness is none.
+        BackendError: there is no such lifter, or its weights cannot be had or are of another kind.
+        ValueError: the thickness is none, or it is not for this lifter.
     """
-    lifters: dict[str, Callable[[], Lifter]] = {
-        "silhouette": lambda: SilhouetteLifter(THICKNESS if thickness is None else thickness)
-    }
-    if str(backend) not in lifters:
-        raise BackendError(f"'{backend}' is no lifter; there is: {', '.join(lifters)}")
-    return lifters[str(backend)]()
+    name = str(backend)
+    if name == SILHOUETTE:
+        return SilhouetteLifter(THICKNESS if thickness is None else thickness)
+    if thickness is not None:
+        raise ValueError(f"a thickness is for the lifter '{SILHOUETTE}' alone, and '{name}' has its own. Leave it out.")
+    if name == MINI:
+        return _learned(MINI_FOLDER, MINI)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _of_folder(folder, name)
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        from .shap_e import ShapELifter
+
+        return ShapELifter(name)
+    raise BackendError(
+        f"'{name}' is no lifter; there is: {SILHOUETTE}, {MINI}; a folder of weights; or a hub id of Shap-E, as "
+        "openai/shap-e"
+    )
+
+
+def _of_folder(folder: Path, name: str) -> Lifter:
+    from .shap_e import KINDS, ShapELifter, pipeline_class, read_index
+
+    kind = pipeline_class(read_index(str(folder))[0])
+    if kind == "LiftPipeline":
+        return _learned(folder, name)
+    if kind in KINDS:
+        return ShapELifter(folder)
+    known = ", ".join(["LiftPipeline", *KINDS])
+    raise BackendError(f"{name} holds a {kind or 'pipeline without a name'}, which does not lift; these do: {known}")
+
+
+def _learned(folder: Path, name: str) -> Lifter:
+    from .volume import VolumeLifter
+
+    if not (folder / "model_index.json").is_file():
+        raise BackendError(f"the weights of '{name}' are not in {folder}. Install neuralusd again")
+    return VolumeLifter(folder, name)
 
 
 def textured(
@@ -60,14 +96,18 @@ def textured(
         The mesh, and the (4, 4) transform for row vectors from the lifter's space to the mesh's.
 
     Raises:
-        ImageError: the solid is too ragged.
+        ImageError: the solid is empty, or too ragged.
     """
-    points, faces, normals = surface(lifted.distance, lifted.spacing, lifted.origin)
+    name = (request.pictures[0].source or "the picture") if request.pictures else "what was drawn"
+    drawn = "" if request.pictures else "another seed, or "
+    try:
+        points, faces, normals = surface(lifted.distance, lifted.spacing, lifted.origin)
+    except ValueError as error:
+        raise ImageError(f"{name}: {error}. Give {drawn}another picture or text") from error
     if len(faces) > MOST_FACES:
-        name = (request.pictures[0].source if request.pictures else "") or "the picture"
         raise ImageError(
-            f"{name}: the object is too ragged to lift, a surface of {len(faces)} "
-            f"triangles where {MOST_FACES} are the most. Give a mask without noise, or a smaller part of the object"
+            f"{name}: the object is too ragged to lift, a surface of {len(faces)} triangles where {MOST_FACES} are the "
+            f"most. Give {drawn}a mask without noise, or a smaller part of the object"
         )
     step(0.3)
     texels = texture_size or (_texels(request.pictures[0]) if request.pictures else TEXELS)

@@ -86,7 +86,7 @@ class _Projection:
         inside = np.clip(1 - outside / max(FADE * longer, FADE_PIXELS), 0, 1).astype(np.float32)
         height, width = mask.shape
         scale = min(DEPTH_SIZE / max(height, width), 1)
-        depth = _depth(view, points, faces, max(round(height * scale), 1), max(round(width * scale), 1))
+        depth = depth_map(view, points, faces, max(round(height * scale), 1), max(round(width * scale), 1))
         # A picture and a surface never match to the pixel: beside what hides it, a surface has no colours of it.
         return cls(view, spread(picture.color, mask), inside, minimum_filter(depth, 5), SLACK * size)
 
@@ -123,7 +123,7 @@ class _Projection:
         )
 
 
-def _depth(view: Camera, points: np.ndarray, faces: np.ndarray, height: int, width: int) -> np.ndarray:
+def depth_map(view: Camera, points: np.ndarray, faces: np.ndarray, height: int, width: int) -> np.ndarray:
     """(height, width) float32, how deep a camera sees a surface; inf where it sees none."""
     import trimesh
     from trimesh.ray.ray_pyembree import RayMeshIntersector

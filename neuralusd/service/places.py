@@ -29,7 +29,7 @@ class Places:
         """Sets `job.resolved` and what goes with it. Raises Refused for a file that the job may not read."""
         resolved = dict(job.arguments)
         for name in verb.weights:
-            if name in resolved:
+            if name in resolved and not (name == "backend" and resolved[name] in verb.names):
                 self._check_weights(name, resolved[name])
         for name in verb.files:
             if name in resolved:

@@ -22,7 +22,7 @@ class Verb(BaseModel):
 
     Attributes:
         verb: its name over the wire. files: arguments that are files. donors: those that are "/Prim" or "file:/Prim".
-        weights: those that name weights.
+        weights: those that name weights. names: what `backend` may be without naming weights, free to all.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -30,6 +30,7 @@ class Verb(BaseModel):
     files: ClassVar[tuple[str, ...]] = ()
     donors: ClassVar[tuple[str, ...]] = ()
     weights: ClassVar[tuple[str, ...]] = ("backend",)
+    names: ClassVar[tuple[str, ...]] = ()
 
 
 class Encode(Verb):
@@ -129,31 +130,44 @@ class Edit(Verb):
 
 
 class Lift(Verb):
-    """See `neuralusd.api.lift`. Result: "prim", "extent" (metres). File: "asset.usdz"."""
+    """See `neuralusd.api.lift`. Result: "prim", "extent" (metres), "volume" (its prim, or null). File: "asset.usdz",
+    and with `sheet` "candidates.png".
+    """
 
     verb = "lift"
     files = ("image", "images", "mask")
-    weights = ("tokens", "segmenter", "detector")
+    weights = ("backend", "tokens", "segmenter", "detector")
+    names = ("silhouette", "mini")
 
     image: Text | None = None
     images: Texts | None = None
+    text: Text | None = None
+    random: bool = False
     mask: Text | Texts | None = None
     name: Text | None = None
     height: Annotated[float, Field(gt=0, le=1e5)] | None = None
     thickness: Annotated[float, Field(gt=0, le=1)] | None = None
     texture_size: Annotated[int, Field(ge=64, le=8192)] | None = None
+    gaussians: bool = False
     seed: Seed | None = None
+    candidates: Annotated[int, Field(ge=1, le=256)] | None = None
+    steps: Steps | None = None
+    sheet: bool = False
     segmenter: Text | None = None
     detector: Text | None = None
     prompt: Text | Texts | None = None
     tokens: Text | None = None
-    # A lifter's name, not weights.
-    backend: Annotated[str, Field(pattern=r"^[\w-]{1,100}$")] | None = None
+    backend: Text | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Lift:
-        if (self.image is None) == (self.images is None):
+        if self.image is not None and self.images is not None:
             raise ValueError("give image or images, one of them")
+        pictures = self.image is not None or self.images is not None
+        if self.random and (pictures or self.text is not None):
+            raise ValueError("random is for what is made of nothing: leave out image, images and text")
+        if not (pictures or self.text is not None or self.random):
+            raise ValueError("give image or images, text, or random=true")
         return self
 
 

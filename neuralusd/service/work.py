@@ -174,17 +174,23 @@ def run_encode_photo(task: Task) -> dict[str, Any]:
 def run_lift(task: Task) -> dict[str, Any]:
     given = task.arguments
     options = (
-        "mask", "name", "height", "thickness", "texture_size", "seed", "segmenter", "detector", "prompt", "tokens",
-        "backend",
+        "text", "mask", "name", "height", "thickness", "texture_size", "gaussians", "seed", "candidates", "steps",
+        "segmenter", "detector", "prompt", "tokens", "backend",
     )  # fmt: skip
     stage = lift(
-        given.get("images") or given["image"],
+        given.get("images") or given.get("image"),
         task.files / "asset.usdz",
+        sheet=task.files / "candidates.png" if given.get("sheet") else None,
         progress=lambda step, steps: task.step(step, steps, "lifting"),
         **task.get(*options),
     )
     prim = stage.GetDefaultPrim()
-    return {"prim": str(prim.GetPath()), "extent": _extent(stage)}
+    volume = prim.GetChild("Volume")
+    return {
+        "prim": str(prim.GetPath()),
+        "extent": _extent(stage),
+        "volume": str(volume.GetPath()) if volume else None,
+    }
 
 
 RUN: dict[str, Callable[[Task], dict[str, Any]]] = {

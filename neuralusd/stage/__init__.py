@@ -12,6 +12,7 @@ from .pose import write_pose
 from .read import read
 from .settings import render_settings
 from .sidecar import save, sidecar, sidecar_path
+from .volume import read_volume
 
 __all__ = [
     "Piece",
@@ -29,6 +30,7 @@ __all__ = [
     "open_stage",
     "read",
     "read_camera",
+    "read_volume",
     "render_passes",
     "render_settings",
     "replace_background",

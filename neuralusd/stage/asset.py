@@ -34,6 +34,7 @@ class Provenance:
     """How an asset was made; see `NeuralProvenanceAPI`. `sources` are asset paths relative to the asset's layer."""
 
     verb: str
+    prompt: str = ""
     backend: str = ""
     revision: str = ""
     seed: int | None = None
@@ -135,6 +136,8 @@ def _write_look(stage: Usd.Stage, path: str, texture: str) -> UsdShade.Material:
 def _write_provenance(prim: Usd.Prim, made: Provenance) -> None:
     api = NeuralProvenanceAPI.Apply(prim)
     api.CreateVerbAttr(made.verb)
+    if made.prompt:
+        api.CreatePromptAttr(made.prompt)
     if made.sources:
         api.CreateSourcesAttr([Sdf.AssetPath(source) for source in made.sources])
     if made.backend:
