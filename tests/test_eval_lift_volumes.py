@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from neuralusd.cli import main
 from neuralusd.datasets.carving import carve
@@ -30,6 +31,7 @@ from neuralusd.evaluation.volumes import (
     evaluate_reconstruction,
     volume_points,
 )
+from neuralusd.evaluation.volumes_inception import InceptionFeatures
 from neuralusd.evaluation.volumes_kid import MiniFeatures, kid
 from neuralusd.evaluation.volumes_models import VolumeModel, load_volume_model
 from neuralusd.models.volumes.decoder import VolumeDecoder
@@ -198,3 +200,14 @@ def test_weights_that_are_damaged_are_named(folder, tmp_path):
     next((broken / "embeddings").glob("*.safetensors")).write_bytes(b"no weights")
     with pytest.raises(ValueError, match="embeddings cannot be loaded"):
         load_volume_model("broken", broken)
+
+
+def test_inceptions_weights_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(ValueError, match="no weights of Inception-v3: there is no Conv2d_1a_3x3.conv.weight"):
+        InceptionFeatures(tmp_path)
+    save_file({"Conv2d_1a_3x3.conv.weight": torch.zeros(32, 1, 3, 3)}, tmp_path / "some.safetensors")
+    with pytest.raises(ValueError, match="no weights of Inception-v3"):
+        InceptionFeatures(tmp_path)
+    (tmp_path / "some.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ValueError, match="cannot be read as safetensors"):
+        InceptionFeatures(tmp_path)

@@ -10,11 +10,14 @@ from .parser import Parser, add_command
 
 SUMMARY = "measure a backend on scenes and models it has not seen"
 DESCRIPTION = """\
-Measures weights on held-out scenes, in four parts:
+Measures weights on what is held out, in six parts. On scenes (--world):
   control         target frames from the tokens of source frames
   reconstruction  the source frame itself against the target frame
   edits           edits of a stage against Cycles' picture of the edited stage
   sequence        five edits one over the other: drift of what was not edited
+On models by themselves (--orbits):
+  lift            lifts of one picture against the true shape and other views
+  volumes         volume models (--volumes): rebuilding, and samples
 Writes tables, plots and pictures; report.md joins them.
 """
 EXAMPLES = """\
@@ -23,6 +26,8 @@ examples:
   neuralusd eval --world world --backend mine=out/mini --pairs 32 -o out/eval
   neuralusd eval --world world --part edits,sequence --cases 16 --truths truths
   neuralusd eval --world world --part reconstruction --baseline sd21=models/sd21
+  neuralusd eval --orbits orbits --lifter mine=out/lift --lifter silhouette --cases 16
+  neuralusd eval --orbits orbits --volumes out/volumes --part volumes
 """
 
 

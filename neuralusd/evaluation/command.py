@@ -93,6 +93,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--lpips", metavar="DIR", help="safetensors of LPIPS; without them there is no such column")
     parser.add_argument(
+        "--inception",
+        metavar="DIR",
+        help=f"safetensors of FID's Inception-v3, for KID of {VOLUMES}; without them KID is in mini's features",
+    )
+    parser.add_argument(
         "--truths", metavar="DIR", help="where Cycles' pictures of the edited stages are kept (default: OUTPUT/truths)"
     )
     parser.add_argument(

@@ -1,19 +1,19 @@
-"""Lifts of held-out models against their true shapes and their other views (3DVADER's task; issue of `lift`)."""
+"""Lifts of held-out models against their true shapes and their other views."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from ..scene import Camera
 from .lifts_cases import LiftCase
-from .lifts_rows import Made, Row, load_arrays, row_file, save_arrays
+from .lifts_rows import Row, load_arrays, row_file, save_arrays
+from .lifts_solid import Solid
 from .lpips import Lpips
 from .metrics import psnr
 from .point_clouds import POINTS, SET_POINTS, Distances, outer_points, register
@@ -136,7 +136,7 @@ def _measured(case: LiftCase, row: Row, cache: Path, truth: np.ndarray, seed: in
     means = zip((IOU, PSNR, LPIPS), np.mean(seen, axis=0), strict=True)
     scores |= {name: float(value) for name, value in means if np.isfinite(value)}
     shown = np.stack([pictures[index] for index in _shown(case)])
-    return Result(scores, shown, _turned(case, made), made.seconds, made.run, made.note)
+    return Result(scores, shown, around(case, made.solid), made.seconds, made.run, made.note)
 
 
 def _shown(case: LiftCase) -> list[int]:
@@ -144,9 +144,10 @@ def _shown(case: LiftCase) -> list[int]:
     return [case.unseen[len(case.unseen) * part // 6] for part in (1, 3, 5)]
 
 
-def _turned(case: LiftCase, made: Made) -> np.ndarray:
-    """What cameras around the object see of what was made, the first from where the picture was taken."""
-    picture = case.picture.camera
+def around(case: LiftCase, solid: Solid, size: int = TURN_SIZE) -> np.ndarray:
+    """(TURNS, size, size, 3) uint8: what cameras all around see of what was made of a case, before white, shaded; the
+    first is where the picture was taken."""
+    camera = case.picture.camera
     middle = case.model.cube[3, :3]
     up = case.model.cube[2, :3] / np.linalg.norm(case.model.cube[2, :3])
     pictures = []
@@ -154,8 +155,8 @@ def _turned(case: LiftCase, made: Made) -> np.ndarray:
         matrix = np.eye(4)
         matrix[:3, :3] = _rotation(up, turn)
         matrix[3, :3] = middle - middle @ matrix[:3, :3]
-        camera = Camera(**{**vars(picture), "world_to_camera": matrix @ picture.world_to_camera})
-        color, depth = made.solid.see(camera.fitted(1.0), TURN_SIZE, TURN_SIZE, shaded=True)
+        turned = replace(camera, world_to_camera=matrix @ camera.world_to_camera).fitted(1.0)
+        color, depth = solid.see(turned, size, size, shaded=True)
         pictures.append(_bytes(np.where(np.isfinite(depth)[..., None], color, 1)))
     return np.stack(pictures)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import warnings
 import zipfile
 from dataclasses import dataclass, field
@@ -114,6 +114,14 @@ class LiftCase:
     def picture(self) -> View:
         return self.model.views[self.given[0]]
 
+    @cached_property
+    def digest(self) -> str:
+        """Of the model's stage and pictures, as they are on disk."""
+        digest = hashlib.sha256((self.model.folder / "scene.usda").read_bytes())
+        for view in self.model.views:
+            digest.update(view.file.read_bytes())
+        return digest.hexdigest()
+
 
 def plan_case(model: OrbitModel) -> LiftCase:
     """Which views are given: by where they were taken from alone, never by what they show.
@@ -223,13 +231,3 @@ def true_points(folder: SceneFolder, count: int, seed: int = 0) -> np.ndarray:
     points, faces = _triangles(stage, scene.foreground[0].path)
     inverse = np.linalg.inv(cube)
     return outer_points((points @ inverse[:3, :3] + inverse[3, :3]) * MARGIN / 2, faces, count, seed)
-
-
-def known_by(case: LiftCase) -> dict[str, object]:
-    """What decides what is measured of a case, as JSON: its files and which views are which."""
-    import hashlib
-
-    digest = hashlib.sha256((case.model.folder / "scene.usda").read_bytes())
-    for view in case.model.views:
-        digest.update(view.file.read_bytes())
-    return json.loads(json.dumps({"files": digest.hexdigest(), "given": case.given, "unseen": case.unseen}))

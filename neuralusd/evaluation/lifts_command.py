@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..datasets.world import open_world
 from ..errors import BackendError
 from ..lifting import Lifter, open_lifter
+from ..lifting.shape import IMAGE
 from .lifts import COLUMNS, THRESHOLDS, CaseResults, LiftTable, evaluate_lifts, summarize
 from .lifts_cases import chosen_scenes, read_cases
 from .lifts_report import chosen_cases, default_rows, lift_sheet, table_text, turntable_sheet
@@ -59,6 +60,9 @@ def prepare_lifts(current: Run, splits: list[str]) -> Lifts:
             if args.lifter:
                 raise
             missing[name] = f"weights not found ({error})"
+            continue
+        if IMAGE not in lifters[name].takes:
+            raise ValueError(f"the lifter '{name}' takes no pictures, and pictures are what is lifted here")
     rows = [
         LifterRow(name if count == 1 else f"{name}, {count} pictures", lifter, args.seed, count)
         for count in pictures

@@ -21,7 +21,7 @@ from ..lifting.mesh import surface
 from ..lifting.projection import seen_colors
 from ..scene import Camera
 from .lifts_align import by_camera
-from .lifts_cases import LiftCase, OrbitModel, known_by, read_model
+from .lifts_cases import LiftCase, OrbitModel, read_model
 from .lifts_retrieval import FEATURE, PictureIndex, picture_feature
 from .lifts_solid import Solid, painted_solid, surface_samples
 
@@ -68,7 +68,7 @@ class LifterRow:
         return [self.lifter.name, self.lifter.revision, self.seed if self.lifter.seeded else None, self.pictures]
 
     def make(self, case: LiftCase, cache: Path) -> Made:
-        digest = _digest([self.known, known_by(case)["files"], case.given[: self.pictures]])
+        digest = _digest([self.known, case.digest, case.given[: self.pictures]])
         file = cache / f"{_plain(self.name)}.{digest}.lift.npz"
         lift = _Lift.read(file) if file.is_file() else None
         if lift is None:
@@ -227,4 +227,4 @@ def _plain(name: str) -> str:
 
 def row_file(cache: Path, row: Row, case: LiftCase, settings: Sequence[Any]) -> Path:
     """Where what is measured of a row and a case is kept; other settings, weights or pictures, another file."""
-    return cache / f"{_plain(row.name)}.{_digest([row.known, known_by(case), list(settings)])}.npz"
+    return cache / f"{_plain(row.name)}.{_digest([row.known, case.digest, case.given, list(settings)])}.npz"

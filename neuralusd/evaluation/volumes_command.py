@@ -18,6 +18,7 @@ from .lifts_rows import load_arrays, save_arrays
 if TYPE_CHECKING:
     from .command import Run
     from .volumes import VolumeTable
+    from .volumes_kid import Features
     from .volumes_models import VolumeModel
 
 TRAIN = "train"
@@ -25,10 +26,11 @@ TRAIN = "train"
 
 @dataclass
 class Volumes:
-    """What the part needs: models, and the world of the training objects where there is one."""
+    """What the part needs: models, the world of the training objects if there is one, and what KID is measured in."""
 
     models: list[VolumeModel]
     world: World | None
+    features: Features
 
 
 def prepare_volumes(current: Run) -> Volumes:
@@ -37,6 +39,8 @@ def prepare_volumes(current: Run) -> Volumes:
     Raises:
         ValueError, FileNotFoundError: what cannot be opened, and the cure.
     """
+    from .volumes_inception import InceptionFeatures
+    from .volumes_kid import MiniFeatures
     from .volumes_models import load_volume_model
 
     args = current.args
@@ -54,7 +58,8 @@ def prepare_volumes(current: Run) -> Volumes:
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise ValueError(f"two of --volumes are named alike ({', '.join(names)}); name them: --volumes NAME=DIR")
-    return Volumes(models, open_world(args.orbits, TRAIN) if args.orbits else None)
+    features: Features = InceptionFeatures(args.inception) if args.inception else MiniFeatures()
+    return Volumes(models, open_world(args.orbits, TRAIN) if args.orbits else None, features)
 
 
 def run_volumes(current: Run, volumes: Volumes) -> None:
@@ -93,7 +98,6 @@ def _generation(current: Run, volumes: Volumes, views: ObjectViews) -> None:
     from . import plots
     from .report import contact_sheet
     from .volumes import GENERATION, KID, STEPS, evaluate_generation
-    from .volumes_kid import MiniFeatures
 
     args = current.args
     if not any(model.mean is not None or model.denoiser is not None for model in volumes.models):
@@ -101,14 +105,13 @@ def _generation(current: Run, volumes: Volumes, views: ObjectViews) -> None:
         return
     if volumes.world is None:
         current.note("volumes: COV and MMD need the true meshes of the training objects, and so --orbits")
-    features = MiniFeatures()
     steps = (args.steps,) if args.steps else STEPS
     cache = current.output / "volumes"
     table = evaluate_generation(
         volumes.models,
         views,
         _clouds(volumes.world, cache, args.seed),
-        features,
+        volumes.features,
         cache,
         count=args.cases,
         steps=steps,
@@ -124,13 +127,13 @@ def _generation(current: Run, volumes: Volumes, views: ObjectViews) -> None:
         }
         for model in volumes.models
     }
-    text = f"{cells_text(table.rows, GENERATION)}\n\nKID in the features of {features.name}.\n"
+    text = f"{cells_text(table.rows, GENERATION)}\n\nKID in the features of {volumes.features.name}.\n"
     if any(lines.values()):
         figure = plots.lines({name: line for name, line in lines.items() if line}, columns, "Steps of the sampler", KID)
         plots.save(figure, current.output / "volumes_steps.png")
         text += "\n![KID against steps](volumes_steps.png)\n"
     text += "\n![Samples, a row each](volumes_samples.png)"
-    _add(current, "generation", table, text, {"features": features.name}, f"{args.cases} samples a row")
+    _add(current, "generation", table, text, {"features": volumes.features.name}, f"{args.cases} samples a row")
 
 
 def _add(current: Run, title: str, table: VolumeTable, text: str, about: Mapping[str, Any], counted: str) -> None:
