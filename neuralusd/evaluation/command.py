@@ -58,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pictures", default="1", metavar="N,...", help=f"pictures a {LIFT}er is given, 1 to 4 (default: 1)"
     )
     parser.add_argument(
+        "--candidates", type=int, metavar="N", help=f"that a {LIFT}er samples and ranks (default: the lifter's)"
+    )
+    parser.add_argument(
         "--volumes",
         action="append",
         metavar="[NAME=]DIR",
@@ -171,9 +174,11 @@ def run(args: argparse.Namespace, note: Note | None = None) -> dict[str, Any]:
             raise ValueError(f"neuralusd eval needs {package}, which is not installed: pip install 'neuralusd[train]'")
     parts = _parts(args)
     published = _published(args.baseline)
-    for name in ("pairs", "cases", "samples", "workers"):
-        if getattr(args, name) < 1:
+    for name in ("pairs", "cases", "samples", "workers", "candidates", "steps"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"--{name} has to be at least 1 but is {getattr(args, name)}")
+    if args.seed < 0:
+        raise ValueError(f"--seed has to be at least 0 but is {args.seed}")
     # Before anything that takes long: a folder that is not there shows at once.
     in_world = set(parts) & set(WORLD_PARTS)
     splits = _splits(args.split, SPLITS, args.world) if in_world else []

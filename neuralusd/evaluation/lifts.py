@@ -90,7 +90,8 @@ def evaluate_lifts(
                 if truth is None:
                     truth = outer_points(case.model.points, case.model.faces, POINTS, seed)
                 result = _measured(case, row, folder, truth, seed, lpips)
-                _write(file, result)
+                if not result.failure:  # what failed may be at hand the next time
+                    _write(file, result)
             results[row.name] = result
         picture = case.picture
         shown = np.where(picture.mask[..., None], picture.color, 1)
@@ -220,7 +221,7 @@ def _bytes(picture: np.ndarray) -> np.ndarray:
 
 def _write(file: Path, result: Result) -> None:
     about: dict[str, Any] = {"scores": result.scores, "run": result.run, "note": result.note}
-    about |= {"seconds": result.seconds, "failure": result.failure}
+    about["seconds"] = result.seconds
     pictures = {name: value for name in ("views", "turn") if (value := getattr(result, name)) is not None}
     save_arrays(file, about=np.array(json.dumps(about)), **pictures)
 

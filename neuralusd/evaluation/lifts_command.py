@@ -64,7 +64,9 @@ def prepare_lifts(current: Run, splits: list[str]) -> Lifts:
         if IMAGE not in lifters[name].takes:
             raise ValueError(f"the lifter '{name}' takes no pictures, and pictures are what is lifted here")
     rows = [
-        LifterRow(name if count == 1 else f"{name}, {count} pictures", lifter, args.seed, count)
+        LifterRow(
+            name if count == 1 else f"{name}, {count} pictures", lifter, args.seed, count, args.candidates, args.steps
+        )
         for count in pictures
         for name, lifter in lifters.items()
         if count <= lifter.most

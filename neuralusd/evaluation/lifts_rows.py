@@ -56,16 +56,22 @@ class Row(Protocol):
 
 @dataclass
 class LifterRow:
-    """A lifter, given the first `pictures` views; what it makes is kept in the case's cache."""
+    """A lifter, given the first `pictures` views; what it makes is kept in the case's cache.
+
+    `candidates` and `steps` are of lifters that sample (see `Request`), and change nothing for others.
+    """
 
     name: str
     lifter: Lifter
     seed: int
     pictures: int = 1
+    candidates: int | None = None
+    steps: int | None = None
 
     @property
     def known(self) -> Any:
-        return [self.lifter.name, self.lifter.revision, self.seed if self.lifter.seeded else None, self.pictures]
+        sampled = [self.seed, self.candidates, self.steps] if self.lifter.seeded else None
+        return [self.lifter.name, self.lifter.revision, sampled, self.pictures]
 
     def make(self, case: LiftCase, cache: Path) -> Made:
         digest = _digest([self.known, case.digest, case.given[: self.pictures]])
@@ -79,7 +85,8 @@ class LifterRow:
         return Made(placed, lift.seconds, lift.run)
 
     def _lift(self, case: LiftCase) -> _Lift:
-        request = Request([case.model.views[index].cutout() for index in case.given[: self.pictures]], seed=self.seed)
+        pictures = [case.model.views[index].cutout() for index in case.given[: self.pictures]]
+        request = Request(pictures, seed=self.seed, candidates=self.candidates, steps=self.steps)
         started = time.perf_counter()
         lifted = self.lifter(request, lambda done: None)
         points, faces, normals = surface(lifted.distance, lifted.spacing, lifted.origin)
