@@ -29,6 +29,7 @@ from neuralusd.evaluation.point_clouds import (
 from neuralusd.lifting import open_lifter
 from neuralusd.scene import Camera
 from tests.orbit_world import write_orbits
+from tests.tiny_lifter import BlockLifter
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +232,24 @@ def test_means_have_standard_errors_and_differences_are_of_pairs():
     assert table.rows["one"][CHAMFER] == (3, pytest.approx(2 / np.sqrt(3)))
     assert table.rows["two"][f"{CHAMFER} to first"] == (1.5, pytest.approx(0.5))
     assert table.rows["two"]["seconds, ratio"] == (3, 0)  # the case of another run does not count
+
+
+def test_a_lifter_is_given_as_many_pictures_as_the_row_says_and_what_it_is_sampled_with(world, tmp_path):
+    [case] = read_cases([open_world(world, "held_out_categories")[0]])
+    lifter = BlockLifter()
+    rows = [LifterRow("blocks", lifter, 5), LifterRow("blocks, 3 pictures", lifter, 5, 3, candidates=2, steps=7)]
+    made = [row.make(case, tmp_path) for row in rows]
+    one, three = lifter.asked
+    assert [len(one.pictures), len(three.pictures)] == [1, 3]
+    assert (three.seed, three.candidates, three.steps, three.text) == (5, 2, 7, "")
+    assert np.array_equal(one.pictures[0].coverage >= 0.5, case.picture.mask)
+    # Kept, and only made again with another seed, whose noise may be another shape.
+    again = rows[1].make(case, tmp_path)
+    assert len(lifter.asked) == 2 and np.array_equal(again.solid.placed_points, made[1].solid.placed_points)
+    LifterRow("blocks", lifter, 6).make(case, tmp_path)
+    assert len(lifter.asked) == 3
+    red = made[0].solid.see(case.picture.camera, 32, 32)[0]
+    assert (red[..., 0] > 0.5).any()
 
 
 def test_a_lifter_that_fails_is_counted_and_not_averaged(world, tmp_path):
