@@ -145,6 +145,10 @@ class TestCandidates:
             lifted(None, tmp_path / "x.usda", sheet=tmp_path / "x.png", progress=lambda step, steps: step >= 30)
         assert os.listdir(tmp_path) == []
 
+    def test_to_cancel_what_is_written_is_too_late(self, tmp_path):
+        stage = lifted(None, tmp_path / "x.usdz", progress=lambda step, steps: step == steps)
+        assert stage.GetDefaultPrim() and os.listdir(tmp_path) == ["x.usdz"]
+
 
 class WordLifter(BlockLifter):
     name = "words"

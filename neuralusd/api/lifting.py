@@ -22,6 +22,7 @@ from ..images import save_image
 from ..lifting import (
     DEFAULT_HEIGHT,
     DEFAULT_LIFTER,
+    Candidate,
     Cutout,
     Lifted,
     Lifter,
@@ -38,6 +39,7 @@ from ..lifting.cutout import Mask, Picture
 from ..lifting.gaussians import gaussians_of
 from ..lifting.glb import write_glb
 from ..lifting.sheet import contact_sheet
+from ..lifting.viewpoint import portrait
 from ..scene import Camera, Tokens
 from ..stage.asset import LAYERS, Provenance, add_camera, build_asset, write_asset
 from ..stage.gaussians import offer_gaussians
@@ -172,7 +174,8 @@ def lift(
     if target is not None and target.suffix.lower() == ".usdz":
         files |= {path[2:]: cutout.rgba() for path, cutout in zip(made.sources, cutouts, strict=True)}
     stage = _save(stage, mesh, files, prim, label, made, target, sheet_target, lifted, cutouts)
-    report(progress, _STEPS, _STEPS)
+    if progress is not None:  # too late to cancel: it is written
+        progress(_STEPS, _STEPS)
     return stage
 
 
@@ -306,8 +309,11 @@ def _save(
 
 
 def _save_sheet(sheet: Path, lifted: Lifted, cutouts: Sequence[Cutout]) -> None:
+    drawn = lifted.candidates or [
+        Candidate(0.0, portrait(lifted.distance, lifted.origin, lifted.spacing, lifted.color, lifted.view))
+    ]
     try:
-        save_image(contact_sheet(lifted.candidates, cutouts), sheet)
+        save_image(contact_sheet(drawn, cutouts), sheet)
     except OSError as error:
         raise SceneError(f"{sheet} cannot be written: {error.strerror}. Check its folder's permissions.") from error
 

@@ -10,8 +10,8 @@ import numpy as np
 from .projection import seen_colors
 from .shape import Lifted, Radiance
 
-# Standard deviation in cells: wide enough that a layer of them has no gaps.
-SIGMA = 0.6
+# Standard deviations in cells: along the surface, wide enough that a layer of them has no gaps; and across it.
+SIGMA, THIN = 0.6, 0.25
 # A cell with less opacity shows nothing; one that is surrounded by more is not seen.
 FAINT, DENSE = 0.05, 0.5
 # Opacity of a cell that stands for all that is behind it.
@@ -22,14 +22,16 @@ CELLS = 96
 
 @dataclass
 class Gaussians:
-    """Round Gaussians.
+    """Gaussians that lie flat on a surface.
 
     Attributes:
-        positions: (N, 3) float32. scales: (N,) float32, standard deviations.
+        positions: (N, 3) float32. normals: (N, 3) float32 unit, the directions in which they are thin.
+        scales: (N, 3) float32, standard deviations: two along the surface, the last along the normal.
         opacities: (N,) float32 in 0..1, in the middle of each. colors: (N, 3) float32 display-referred sRGB in 0..1.
     """
 
     positions: np.ndarray
+    normals: np.ndarray
     scales: np.ndarray
     opacities: np.ndarray
     colors: np.ndarray
@@ -49,13 +51,15 @@ def gaussians_of(lifted: Lifted, points: np.ndarray, faces: np.ndarray, transfor
         cells, opacity = _shown(volume)
     positions = volume.origin + volume.spacing * cells
     own = volume.color[tuple(cells.T)]
-    colors = seen_colors(lifted.seen, points, faces, lambda *_: own)(positions, _outward(volume.density, cells))
+    normals = _outward(volume.density, cells)
+    colors = seen_colors(lifted.seen, points, faces, lambda *_: own)(positions, normals)
     # A layer of them, a cell apart, is as opaque as the cells are.
     opacity = 1 - (1 - np.minimum(opacity, OPAQUE)) ** (1 / (2 * math.pi * SIGMA**2))
     scale = float(np.linalg.norm(transform[0, :3]))
     return Gaussians(
         (positions @ transform[:3, :3] + transform[3, :3]).astype(np.float32),
-        np.full(len(cells), SIGMA * volume.spacing * scale, np.float32),
+        (normals @ transform[:3, :3] / scale).astype(np.float32),
+        np.tile(np.array([SIGMA, SIGMA, THIN], np.float32) * np.float32(volume.spacing * scale), (len(cells), 1)),
         opacity.astype(np.float32),
         np.clip(colors, 0, 1).astype(np.float32),
     )
@@ -78,7 +82,8 @@ def _outward(density: np.ndarray, cells: np.ndarray) -> np.ndarray:
 
     smooth = gaussian_filter(np.minimum(density, np.percentile(density, 99.9)), 1.0)
     slope = -np.stack([along[tuple(cells.T)] for along in np.gradient(smooth)], 1)
-    return slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-12)
+    length = np.linalg.norm(slope, axis=1, keepdims=True)
+    return np.where(length > 1e-9, slope / np.maximum(length, 1e-9), [0.0, 0.0, 1.0])
 
 
 def _filled(lifted: Lifted) -> Radiance:

@@ -13,6 +13,8 @@ import PIL.ImageFont
 from .shape import Candidate, Cutout
 
 TILE, LABEL, COLUMNS = 192, 22, 6
+# Around the object in a tile.
+ROOM = 1.1
 PAPER, INK = (250, 250, 250), (30, 30, 30)
 
 
@@ -39,8 +41,17 @@ def contact_sheet(candidates: Sequence[Candidate], pictures: Sequence[Cutout] = 
 
 def _over_paper(picture: np.ndarray) -> PIL.Image.Image:
     image = PIL.Image.fromarray(picture).convert("RGBA")
+    image = image.crop(_framed(image.getchannel("A").point(lambda alpha: 255 * (alpha > 127)).getbbox(), image.size))
     scale = TILE / max(image.size)
     size = [max(round(side * scale), 1) for side in image.size]
     # Premultiplied, so that what is under an alpha of 0 does not show at the outline.
     resized = image.convert("RGBa").resize(size, PIL.Image.Resampling.LANCZOS).convert("RGBA")
     return PIL.Image.alpha_composite(PIL.Image.new("RGBA", resized.size, PAPER), resized).convert("RGB")
+
+
+def _framed(box: tuple[int, int, int, int] | None, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A square about the object's box; beyond the picture there is nothing."""
+    left, top, right, bottom = box or (0, 0, *size)
+    half = math.ceil(ROOM * max(right - left, bottom - top) / 2)
+    x, y = (left + right) // 2, (top + bottom) // 2
+    return x - half, y - half, x + half, y + half

@@ -22,15 +22,14 @@ def write_gaussians(stage: Usd.Stage, path: str, gaussians: Gaussians) -> Usd.Pr
     written by the names of its type and its attributes, which are the same wherever it is read.
     """
     prim = stage.DefinePrim(path, TYPE)
-    count = len(gaussians.positions)
     coefficients = ((gaussians.colors - 0.5) / CONSTANT).astype(np.float32)
     reach = 3 * float(gaussians.scales.max(initial=0))
     box = np.stack([gaussians.positions.min(0) - reach, gaussians.positions.max(0) + reach]).astype(np.float32)
     types = Sdf.ValueTypeNames
     values = {
         "positions": (types.Point3fArray, Vt.Vec3fArray.FromNumpy(np.ascontiguousarray(gaussians.positions))),
-        "orientations": (types.QuatfArray, Vt.QuatfArray(count, [Gf.Quatf(1)])),
-        "scales": (types.Float3Array, Vt.Vec3fArray.FromNumpy(np.repeat(gaussians.scales[:, None], 3, 1))),
+        "orientations": (types.QuatfArray, _turned(gaussians.normals)),
+        "scales": (types.Float3Array, Vt.Vec3fArray.FromNumpy(np.ascontiguousarray(gaussians.scales))),
         "opacities": (types.FloatArray, Vt.FloatArray.FromNumpy(np.ascontiguousarray(gaussians.opacities))),
         "radiance:sphericalHarmonicsCoefficients": (types.Float3Array, Vt.Vec3fArray.FromNumpy(coefficients)),
         "extent": (types.Float3Array, Vt.Vec3fArray.FromNumpy(box)),
@@ -40,6 +39,15 @@ def write_gaussians(stage: Usd.Stage, path: str, gaussians: Gaussians) -> Usd.Pr
     degree = "radiance:sphericalHarmonicsDegree"
     prim.CreateAttribute(degree, types.Int, False, Sdf.VariabilityUniform).Set(0)
     return prim
+
+
+def _turned(normals: np.ndarray) -> Vt.QuatfArray:
+    """The shortest rotations that take +Z to unit normals (N, 3)."""
+    x, y, z = normals.astype(np.float64).T
+    quaternions = np.stack([1 + z, -y, x], 1)
+    quaternions[z < -1 + 1e-6] = 0, 1, 0
+    quaternions /= np.linalg.norm(quaternions, axis=1, keepdims=True)
+    return Vt.QuatfArray([Gf.Quatf(real, i, j, 0) for real, i, j in quaternions.tolist()])
 
 
 def offer_gaussians(stage: Usd.Stage, root: Usd.Prim, mesh: Usd.Prim, gaussians: Gaussians) -> None:
