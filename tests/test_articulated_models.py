@@ -184,6 +184,16 @@ def test_equation_8_is_undone_by_its_approximate_inverse():
     torch.testing.assert_close(back[alone], points[alone], atol=1e-4, rtol=1e-4)
 
 
+def test_places_stay_exact_under_mixed_precision():
+    density, _, weights = two_boxes()
+    turn = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.5, 0.2], [0.5, 0.0, 0.1], [-0.2, -0.1, 0.0]]))
+    poses = torch.stack([torch.eye(3), turn])[None], torch.tensor([[[-0.1, 0.0, 0.0], [0.15, 0.1, 0.0]]])
+    points = torch.rand(1, 100, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    exact = InverseSkinning(weights, *poses, density).claims(points)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(InverseSkinning(weights, *poses, density).claims(points)[0], exact)
+
+
 def test_a_pose_is_learned_through_skinning_and_rendering():
     density, color, weights = two_boxes()
     density = torch.nn.functional.avg_pool3d(density / 20, 7, 1, 3)  # a soft edge tells further

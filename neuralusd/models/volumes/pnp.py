@@ -105,8 +105,13 @@ def _solve(points: torch.Tensor, image: torch.Tensor, weights: torch.Tensor) -> 
     count = len(starts)
     rotation = torch.stack([start[0] for start in starts], 1).flatten(0, 1)
     translation = torch.stack([start[1] for start in starts], 1).flatten(0, 1)
-    many = [own.repeat_interleave(count, 0) for own in (local, image, weights)]
-    rotation, translation, errors = _levenberg_marquardt(*many, rotation, translation)
+    rotation, translation, errors = _levenberg_marquardt(
+        local.repeat_interleave(count, 0),
+        image.repeat_interleave(count, 0),
+        weights.repeat_interleave(count, 0),
+        rotation,
+        translation,
+    )
     error, best = errors.view(-1, count).min(1)
     row = torch.arange(len(best), device=best.device)
     rotation = rotation.view(-1, count, 3, 3)[row, best] @ axes.mT

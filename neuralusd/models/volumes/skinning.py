@@ -24,7 +24,8 @@ def skinning_weights(volume: torch.Tensor) -> torch.Tensor:
 def moved(points: torch.Tensor, rotation: torch.Tensor, translation: torch.Tensor) -> torch.Tensor:
     """Points (B, ..., 3) as each part would have them, R_p x + tr_p, (B, P, ..., 3)."""
     flat = points.flatten(1, -2).unsqueeze(1)
-    return (flat @ rotation.mT + translation.unsqueeze(2)).unflatten(2, points.shape[1:-1])
+    with torch.autocast(points.device.type, enabled=False):  # bfloat16 is too coarse for places
+        return (flat @ rotation.mT + translation.unsqueeze(2)).unflatten(2, points.shape[1:-1])
 
 
 def blend(
@@ -68,7 +69,7 @@ class InverseSkinning:
         canonical cube."""
         batch, parts = self.weights.shape[:2]
         inverse = self.rotation.mT
-        candidates = moved(points, inverse, -(inverse @ self.translation.unsqueeze(-1)).squeeze(-1))
+        candidates = moved(points, inverse, -(inverse * self.translation.unsqueeze(-2)).sum(-1))
         inside = candidates.abs().amax(-1) <= 1
         if parts == 1:
             return candidates, inside.to(points.dtype)
