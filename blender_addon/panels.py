@@ -83,6 +83,7 @@ class NEURALUSD_PT_lift(Sidebar, bpy.types.Panel):
         column.prop(said, "lift_height")
         column.prop(said, "lift_backend")
         column.prop(said, "lift_candidates")
+        column.prop(said, "lift_steps")
         column.prop(said, "lift_seed")
         layout.operator("neuralusd.lift", icon="MESH_MONKEY")
 

@@ -166,6 +166,9 @@ class SceneSettings(bpy.types.PropertyGroup):
         max=256,
         default=0,
     )
+    lift_steps: IntProperty(
+        name="Steps", description="Steps of its sampler; 0 takes the lifter's own number", min=0, max=1000, default=0
+    )
     lift_seed: IntProperty(name="Seed", description="The same seed gives the same object", min=0, max=LARGEST)
     # Further digits of a seed from a USD file: Blender's integers have 32 bits, USD's 64.
     seed_digits: StringProperty(options={"HIDDEN"})

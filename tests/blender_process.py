@@ -160,7 +160,7 @@ class Blender:
     def run(self, script: str, folder: Path, *, installed: bool = True, **arguments: Any) -> dict[str, Any]:
         """Runs a script, and returns what it put into `result`."""
         process = self.start(script, folder, installed=installed, **arguments)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=600)
         return self.read(out, err)
 
     def start(self, script: str, folder: Path, *, installed: bool = True, **arguments: Any) -> subprocess.Popen[str]:

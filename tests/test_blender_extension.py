@@ -69,6 +69,9 @@ class TestZip:
             for word in ("import torch", "import neuralusd", "from neuralusd", "import PIL"):
                 code = [line.strip() for line in text.splitlines() if line.strip().startswith(word)]
                 assert code == [], file
+        # It stands alone: nothing of the rest, which has another licence, imports it.
+        for file in (PROJECT / "neuralusd").rglob("*.py"):
+            assert "blender_addon" not in file.read_text(encoding="utf-8"), file
 
     def test_install_enable_disable(self, blender, tmp_path):
         zip_file, resources = build(tmp_path, "--without-wheel"), tmp_path / "resources"

@@ -1,4 +1,4 @@
-"""The verbs in Blender, against a real service with `mini`: encode, render, lift, and what follows the object."""
+"""Encode and render in Blender, against a real service with `mini`, and what follows the object."""
 
 import numpy as np
 import PIL.Image
@@ -193,56 +193,6 @@ result["unseen"] = refused(bpy.ops.neuralusd.render)
         red, green, blue = found["gone"]
         assert red < 1.3 * green  # the wall
         assert "Far" in found["unseen"] and "does not see" in found["unseen"]
-
-    def test_a_picture_becomes_an_object(self, blender, tmp_path):
-        picture = PIL.Image.new("RGBA", (160, 200), (0, 0, 0, 0))
-        picture.paste((200, 120, 30, 255), (40, 20, 120, 180))
-        picture.save(tmp_path / "vase.png")
-        found = blender.run(
-            """
-scene = empty()
-scene.unit_settings.scale_length = 0.1
-scene.cursor.location = (3, 2, 1)
-before = set(bpy.data.objects)
-bpy.ops.neuralusd.lift(filepath=ARGUMENTS["folder"] + "/vase.png", name="vase", height=5)
-def look(each):
-    meshes = [o for o in [each, *each.children_recursive] if o.type == "MESH"]
-    [mesh] = meshes
-    bpy.context.view_layer.update()
-    corners = [mesh.matrix_world @ __import__("mathutils").Vector(c) for c in mesh.bound_box]
-    images = [n.image for n in mesh.active_material.node_tree.nodes if n.type == "TEX_IMAGE"]
-    low, high = ([limit(c[i] for c in corners) for i in range(3)] for limit in (min, max))
-    textures, uvs = [bool(i.packed_file) for i in images], len(mesh.data.uv_layers)
-    return {"low": low, "high": high, "faces": len(mesh.data.polygons), "texture": textures, "uv": uvs}
-root = bpy.context.object
-result["name"], result["look"] = root.name, look(root)
-result["new"] = len(set(bpy.data.objects) - before)
-result["role"], result["text"] = root.neuralusd.role, root.neuralusd.text
-result["tokens"] = module("usd.records").has_tokens(module("store").record_of(scene, root))
-# The same picture as an image data-block, which is nowhere on disk.
-image = bpy.data.images.load(ARGUMENTS["folder"] + "/vase.png")
-image.pack()
-os.rename(ARGUMENTS["folder"] + "/vase.png", ARGUMENTS["folder"] + "/moved.png")
-scene.neuralusd.lift_image = image
-bpy.ops.neuralusd.lift()
-result["again"] = look(bpy.context.object)["faces"]
-bpy.ops.neuralusd.render(filepath=ARGUMENTS["folder"] + "/out.png")
-result["nothing"] = refused(bpy.ops.neuralusd.lift, image="no such image")
-result["missing"] = refused(bpy.ops.neuralusd.lift, filepath=ARGUMENTS["folder"] + "/none.png")
-result["error"] = refused(bpy.ops.neuralusd.lift, filepath=ARGUMENTS["folder"] + "/script.py")
-""",
-            tmp_path,
-        )
-        look = found["look"]
-        assert found["new"] == 2
-        assert found["name"] == "vase" and found["role"] == "ASSET" and found["text"] == "vase" and found["tokens"]
-        low, high = np.array(look["low"]), np.array(look["high"])
-        assert low[2] == pytest.approx(1, abs=0.01) and high[2] - low[2] == pytest.approx(5, rel=0.02)
-        np.testing.assert_allclose((low + high)[:2] / 2, (3, 2), atol=0.1)
-        assert look["faces"] > 20 and look["texture"] == [True] and look["uv"] == 1 and found["again"] > 20
-        assert pixels(tmp_path / "out.png").shape == (128, 128, 3)
-        assert "no such image" in found["nothing"] and "There is no file" in found["missing"]
-        assert "script.py" in found["error"] and "Traceback" not in found["error"]
 
     def test_what_is_linked_from_another_file_is_encoded_here(self, blender, tmp_path):
         found = blender.run(

@@ -46,6 +46,7 @@ class NEURALUSD_OT_lift(Asking, bpy.types.Operator):
     )
     backend: StringProperty(name="Lifter", description="Who makes it; empty takes the panel's, or the service's own")
     candidates: IntProperty(name="Candidates", description="How many are drawn; 0 takes the panel's", min=0, max=256)
+    steps: IntProperty(name="Steps", description="Of its sampler; 0 takes the panel's", min=0, max=1000)
     seed: IntProperty(name="Seed", description="0 takes the panel's", min=0)
 
     def prepare(self, context: bpy.types.Context) -> Callable[[Task], Any]:
@@ -63,6 +64,7 @@ class NEURALUSD_OT_lift(Asking, bpy.types.Operator):
             "backend": self.backend.strip() or said.lift_backend.strip() or None,
             "candidates": candidates,
             "sheet": True if candidates else None,
+            "steps": self.steps or said.lift_steps or None,
             "seed": self.seed or said.lift_seed or None,
             "tokens": export.numbers(context.scene)["backend"],
         }

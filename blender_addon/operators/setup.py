@@ -15,6 +15,8 @@ from ..problems import Problem
 from ..tasks import Task
 from .base import Asking, redraw
 
+VERBS = ("encode", "render", "resample", "lift", "compose", "depict")
+"""What neuralusd is to offer, in the end."""
 found: list[Finding] = []
 """What the last check found."""
 last_log: list[str] = []
@@ -62,7 +64,8 @@ def _look(task: Task, where: connection.Where, version: str) -> list[Finding]:
     except (Problem, connection.protocol.ServiceError) as error:
         cure = "" if not where.remote else "Ask whoever runs the service"
         return [*out, Finding("Service", False, str(error).rstrip("."), cure)]
-    verbs = ", ".join(info["verbs"])
+    verbs, lacking = ", ".join(info["verbs"]), ", ".join(verb for verb in VERBS if verb not in info["verbs"])
+    verbs += f"; not built yet: {lacking}" if lacking else ""
     out.append(Finding("Service", True, f"neuralusd {client.version} at {client.url}: {verbs}"))
     out.append(Finding("Weights", bool(info["backends"]), ", ".join(info["backends"]) or "none"))
     return out
