@@ -118,6 +118,27 @@ def test_the_stand_ins_features_tell_shapes_and_colours_apart():
     assert (distances > 0.1).all() and "mini" in features.name
 
 
+def test_kid_in_the_stand_in_tells_what_is_blurred_from_other_sharp_things():
+    from scipy.ndimage import gaussian_filter
+
+    random = np.random.default_rng(0)
+    pictures = np.zeros((36, 64, 64, 3))
+    for picture in pictures:
+        for _ in range(3):
+            top, left = random.integers(8, 40, 2)
+            height, width = random.integers(8, 20, 2)
+            picture[top : top + height, left : left + width] = random.random(3) * 0.8 + 0.2
+    features = MiniFeatures()
+
+    def seen(part, blur=0.0):
+        part = gaussian_filter(part, (0, blur, blur, 0)) if blur else part
+        return features(part, (part > 0.02).any(-1).astype(float))
+
+    truth, other, blurred = seen(pictures[:18]), seen(pictures[18:]), seen(pictures[18:], 2.0)
+    (near, error), (far, _) = kid(other, truth), kid(blurred, truth)
+    assert far > near + 5 * error
+
+
 def test_points_of_a_density_lie_on_its_surface():
     side = 32
     place = (np.arange(side) + 0.5) / side * 2 - 1

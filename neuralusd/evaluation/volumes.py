@@ -178,7 +178,7 @@ def volume_points(density: np.ndarray, count: int = SET_POINTS, seed: int = 0) -
 def sample_set(
     volumes: Callable[[], Iterator[Volume]], count: int, views: ObjectViews, seed: int, file: Path, what: str
 ) -> Set:
-    """Samples as pictures, from cameras of random training objects, and as points; kept in `file`."""
+    """Samples as pictures, from random cameras of `views`, and as points; kept in `file`."""
     arrays = load_arrays(file) if file.is_file() else None
     if arrays is None:
         random = np.random.default_rng([seed, 4])
@@ -255,10 +255,10 @@ def evaluate_generation(
     count = min(count, len(drawn) // 2)
     if count < 2:
         raise ValueError(f"there are {len(views)} training objects, too few to compare samples with")
-    small = resized(views, SIZE)
+    small = resized(chosen(views, drawn[: 2 * count]), SIZE)
     truth, others = (
-        true_set(small, part, clouds([views.names[index] for index in part]), seed)
-        for part in (drawn[:count], drawn[count : 2 * count])
+        true_set(small, part, clouds([small.names[index] for index in part]), seed)
+        for part in (np.arange(count), np.arange(count, 2 * count))
     )
     table = VolumeTable()
     true_features = _features(truth, features)

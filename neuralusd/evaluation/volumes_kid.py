@@ -23,11 +23,14 @@ class Features(Protocol):
 
 
 class MiniFeatures:
-    """The stand-in where Inception's weights are not at hand: mini's appearance tokens of the whole picture, the mean
-    of each of its four quarters. They know colours, edges and where these are; of what things are they know little, so
-    these numbers compare with one another and with no paper's."""
+    """The stand-in where Inception's weights are not at hand: mini's appearance tokens of the whole picture, of each
+    of its four quarters the largest and the smallest value of each number.
 
-    name = "mini's appearance tokens, the means of four quarters"
+    They know colours, edges and where these are, and tell what is blurred from what is sharp, which the means of the
+    quarters hardly do. Of what things are they know little: these numbers compare with one another, with no paper's.
+    """
+
+    name = "mini's appearance tokens, the extremes of four quarters"
 
     def __init__(self) -> None:
         from ..models.encoders import PatchCropEncoder
@@ -45,7 +48,7 @@ class MiniFeatures:
             side = self.encoder.crop_size
             tokens = self.encoder(F.interpolate(crops, (side, side), mode="bilinear", align_corners=False))
             grid = tokens.transpose(1, 2).unflatten(2, self.encoder.grid)
-            found.append(F.adaptive_avg_pool2d(grid, 2).flatten(1))
+            found.append(torch.cat([F.adaptive_max_pool2d(sign * grid, 2).flatten(1) for sign in (1, -1)], 1))
         return torch.cat(found).double().numpy()
 
 
