@@ -184,7 +184,8 @@ def _options(file: str, materials: bool, viewport: bool) -> dict[str, Any]:
         "export_meshes": True,
         "export_lights": False,
         "export_cameras": True,
-        "export_curves": True,
+        # Nothing reads them, and those without splines crash Blender 4.5.
+        "export_curves": False,
         "export_points": False,
         "export_volumes": False,
         "triangulate_meshes": False,

@@ -437,9 +437,10 @@ box("Box", (0, 0, 0))
 box("Nothing", (3, 0, 0)).scale = (0, 0, 0)
 for name, data in (("Tube", bpy.data.curves.new("Tube", "CURVE")), ("Path", bpy.data.curves.new("Path", "CURVE"))):
     data.dimensions = "3D"
-    data.splines.new("POLY").points.add(1)
     scene.collection.objects.link(bpy.data.objects.new(name, data))
-bpy.data.objects["Tube"].data.bevel_depth = 0.1
+tube = bpy.data.objects["Tube"].data
+tube.splines.new("POLY").points.add(1)
+tube.bevel_depth = 0.1
 bpy.context.view_layer.update()
 stage, sent = shot()
 result["assets"] = sorted(sent.object(path).name for path in sent.assets)
