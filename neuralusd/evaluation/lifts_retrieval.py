@@ -19,10 +19,12 @@ from tqdm import tqdm
 
 from ..datasets.world import World
 
-FEATURE = "mask at 24 x 24 and CIELAB colours at 8 x 8 of the object's box"
+FEATURE = "mask at 24 x 24, blurred, and CIELAB colours at 8 x 8 of the object's box"
 _MASK, _COLOR = 24, 8
-# Of a mean square difference: all of the mask is 1, and black to white 1.
-_COLOR_WEIGHT = 0.5
+# The mask's blur in its cells, and the weight of the colours: of a mean square difference all of the mask is 1, and
+# black to white 1. Among training models these find a thing of the same name the most often: 41 in 100, the mask alone
+# 38.
+_BLUR, _COLOR_WEIGHT = 1.0, 0.2
 
 
 @dataclass
@@ -41,6 +43,7 @@ class PictureIndex:
 
 def picture_feature(color: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """(D,) float32 of a picture (H, W, 3) in 0..1 of what a mask (H, W) shows. ValueError where that is nothing."""
+    from scipy.ndimage import gaussian_filter
     from skimage.color import rgb2lab
 
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -55,7 +58,7 @@ def picture_feature(color: np.ndarray, mask: np.ndarray) -> np.ndarray:
     square[top - y : bottom - y, left - x : right - x, :3] = (
         rgb2lab(color[top:bottom, left:right]) / 100 * inside[..., None]
     )
-    outline = _resized(square[..., 3], _MASK)
+    outline = gaussian_filter(_resized(square[..., 3], _MASK), _BLUR)
     covered = _resized(square[..., 3], _COLOR)[..., None]
     lab = np.stack([_resized(square[..., channel], _COLOR) for channel in range(3)], -1)
     lab = lab / np.maximum(covered, 1e-6) * np.sqrt(covered)
@@ -65,7 +68,7 @@ def picture_feature(color: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def picture_index(world: World, cache: str | os.PathLike) -> PictureIndex:
     """The pictures of all models of a split; kept in the folder `cache`, and read from there the next time."""
-    about = {"feature": FEATURE, "weight": _COLOR_WEIGHT, "scenes": [[s.id, s.frames] for s in world]}
+    about = {"feature": FEATURE, "weight": _COLOR_WEIGHT, "blur": _BLUR, "scenes": [[s.id, s.frames] for s in world]}
     digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
     file = Path(cache) / f"retrieval.{digest}.npz"
     if file.is_file():
