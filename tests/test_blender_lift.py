@@ -70,7 +70,8 @@ result["error"] = refused(bpy.ops.neuralusd.lift, filepath=ARGUMENTS["folder"] +
     assert low[2] == pytest.approx(1, abs=0.01) and high[2] - low[2] == pytest.approx(5, rel=0.02)
     np.testing.assert_allclose((low + high)[:2] / 2, (3, 2), atol=0.1)
     assert look["faces"] > 20 and look["texture"] == [True] and look["uv"] == 1 and found["again"] > 20
-    assert PIL.Image.open(tmp_path / "out.png").size == (128, 128)
+    with PIL.Image.open(tmp_path / "out.png") as image:
+        assert image.size == (128, 128)
     assert "no such image" in found["nothing"] and "There is no file" in found["missing"]
     assert "script.py" in found["error"] and "Traceback" not in found["error"]
 
@@ -87,7 +88,8 @@ bpy.ops.neuralusd.lift()
 root = bpy.context.object
 meshes = [each for each in root.children_recursive if each.type == "MESH"]
 bpy.context.view_layer.update()
-result["name"], result["text"], result["height"] = root.name, root.neuralusd.text, meshes[0].dimensions.z
+heights = [(meshes[0].matrix_world @ __import__("mathutils").Vector(corner)).z for corner in meshes[0].bound_box]
+result["name"], result["text"], result["height"] = root.name, root.neuralusd.text, max(heights) - min(heights)
 sheet = bpy.data.images["Lift Candidates"]
 result["sheet"] = [bool(sheet.packed_file), sheet.size[0] > sheet.size[1] > 0]
 bpy.ops.ed.undo_push(message="lifted")
