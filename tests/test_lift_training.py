@@ -42,7 +42,7 @@ TINY = LiftTrainingConfig(
         lr=1e-2,
     ),
     LatentDiffusionConfig(
-        unet={"width": 8, "multipliers": (1, 2), "depth": 1, "attention_heads": 2, "context_dim": 16},
+        unet={"width": 8, "multipliers": (1, 2), "depth": 1, "attention_heads": 2, "context_dim": 16, "pooled_dim": 16},
         picture_encoder={"resolution": 16, "channels": (8, 16), "token_dim": 16},
         text=None,
         word_dim=384,

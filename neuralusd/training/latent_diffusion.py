@@ -69,6 +69,7 @@ MINI = LatentDiffusionConfig(
         "depth": 1,
         "attention_heads": 4,
         "context_dim": 128,
+        "pooled_dim": 128,
     },
     picture_encoder={"resolution": 64, "channels": (24, 48, 96), "token_dim": 128},
     text=None,

@@ -34,26 +34,31 @@ class ConditionedDenoiser(nn.Module):
         super().__init__()
         self.unet, self.picture_encoder, self.word_projection = unet, picture_encoder, word_projection
 
-    def context(self, told: Told) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Tokens (B, T, token_dim) and which of them count (B, T); None where nothing is told."""
-        tokens, masks = [], []
+    def context(self, told: Told) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+        """Tokens (B, T, token_dim), which of them count (B, T), and the sum of what each condition says as a whole
+        (B, token_dim); None where nothing is told."""
+        tokens, masks, wholes = [], [], []
         if told.pictures is not None:
             batch, number = told.pictures.shape[:2]
             found = self.picture_encoder(told.pictures.flatten(0, 1))[0]
-            tokens.append(found.view(batch, number * found.shape[1], -1))
+            found = found.view(batch, number, found.shape[1], -1)
             kept = told.picture_kept
             kept = found.new_ones(batch, dtype=torch.bool) if kept is None else kept
+            tokens.append(found.flatten(1, 2))
             masks.append(kept.unsqueeze(-1).expand(tokens[-1].shape[:2]))
+            wholes.append(found[:, :, 0].mean(1) * kept.unsqueeze(-1))
         if told.words is not None:
             assert told.word_mask is not None
             tokens.append(self.word_projection(told.words))
             kept = told.word_kept
             masks.append(told.word_mask if kept is None else told.word_mask & kept.unsqueeze(-1))
-        return (torch.cat(tokens, 1), torch.cat(masks, 1)) if tokens else None
+            counted = masks[-1].unsqueeze(-1)
+            wholes.append((tokens[-1] * counted).sum(1) / counted.sum(1).clamp_min(1))
+        return (torch.cat(tokens, 1), torch.cat(masks, 1), torch.stack(wholes).sum(0)) if tokens else None
 
     def forward(self, noisy: torch.Tensor, sigma: torch.Tensor, told: Told) -> torch.Tensor:
         """Denoised latents; see `VolumeUNet`."""
-        return self.unet(noisy, sigma, *(self.context(told) or (None, None)))
+        return self.unet(noisy, sigma, *(self.context(told) or (None, None, None)))
 
     def guided(self, told: Told, guidance: float):
         """A function for `sample_latents`: classifier-free guidance of this weight (3 in section 3.3), 1 is none."""
@@ -62,8 +67,7 @@ class ConditionedDenoiser(nn.Module):
         def denoise(noisy: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
             if context is None:
                 return self.unet(noisy, sigma)
-            tokens, mask = (value.expand(len(noisy), *value.shape[1:]) for value in context)
-            with_condition = self.unet(noisy, sigma, tokens, mask)
+            with_condition = self.unet(noisy, sigma, *(value.expand(len(noisy), *value.shape[1:]) for value in context))
             if guidance == 1:
                 return with_condition
             without = self.unet(noisy, sigma)

@@ -81,6 +81,8 @@ class VolumeUNet(ModelMixin, ConfigMixin):
         channels: C of the latents. resolution: their side. width, multipliers, depth: of ADM's U-Net; each multiplier
             after the first halves the sides. attention_resolutions: sides at which cells attend.
         context_dim: of the condition's tokens; None is unconditional. transformer_depth: attention layers a place.
+        pooled_dim: of one vector that says all of the condition, added to the noise level's embedding as ADM's classes
+            are: a small model hears it long before it learns to attend. None has none, as the paper.
     """
 
     @register_to_config
@@ -95,9 +97,11 @@ class VolumeUNet(ModelMixin, ConfigMixin):
         attention_heads: int = 8,
         context_dim: int | None = None,
         transformer_depth: int = 1,
+        pooled_dim: int | None = None,
     ) -> None:
         super().__init__()
         level = 4 * width
+        self.pool = nn.Linear(pooled_dim, level) if pooled_dim else None
         self.embed = nn.Sequential(nn.Linear(width, level), nn.SiLU(), nn.Linear(level, level))
         side, now = resolution, width * multipliers[0]
         self.conv_in = nn.Conv3d(channels, now, 3, padding=1)
@@ -140,21 +144,28 @@ class VolumeUNet(ModelMixin, ConfigMixin):
         sigma: torch.Tensor,
         context: torch.Tensor | None = None,
         mask: torch.Tensor | None = None,
+        pooled: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Denoised latents (B, C, S, S, S).
 
         Args:
             noisy: clean latents, of a deviation of `SIGMA_DATA`, plus noise of deviation sigma (B,).
             context: (B, T, context_dim); None is no condition. mask: (B, T) bool, which tokens count.
+            pooled: (B, pooled_dim), zeros where nothing is told.
         """
         shape = (-1, 1, 1, 1, 1)
         total = (sigma**2 + SIGMA_DATA**2).sqrt()
         skip, out, scale = SIGMA_DATA**2 / total**2, sigma * SIGMA_DATA / total, 1 / total
-        raw = self._network(noisy * scale.view(shape), sigma.log() / 4, context, mask)
+        raw = self._network(noisy * scale.view(shape), sigma.log() / 4, context, mask, pooled)
         return skip.view(shape) * noisy + out.view(shape) * raw.to(noisy.dtype)
 
     def _network(
-        self, features: torch.Tensor, level: torch.Tensor, context: torch.Tensor | None, mask: torch.Tensor | None
+        self,
+        features: torch.Tensor,
+        level: torch.Tensor,
+        context: torch.Tensor | None,
+        mask: torch.Tensor | None,
+        pooled: torch.Tensor | None,
     ) -> torch.Tensor:
         if self.nothing is not None:
             nothing = self.nothing.expand(len(features), -1, -1)
@@ -167,6 +178,8 @@ class VolumeUNet(ModelMixin, ConfigMixin):
         frequency = torch.exp(-math.log(10_000) * torch.arange(half, device=level.device) / half)
         angle = 1000 * level.unsqueeze(-1) * frequency
         embedded = self.embed(torch.cat([angle.cos(), angle.sin()], -1))
+        if self.pool is not None and pooled is not None:
+            embedded = embedded + self.pool(pooled)
         features = self.conv_in(features)
         kept = [features]
         for step in self.down:
