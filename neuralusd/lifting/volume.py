@@ -234,6 +234,7 @@ def load_lift_pipeline(folder: str) -> LiftPipeline:
     Raises:
         BackendError: see `VolumeLifter`.
     """
+    import torch
     from diffusers.utils import logging
     from safetensors import SafetensorError
 
@@ -243,7 +244,7 @@ def load_lift_pipeline(folder: str) -> LiftPipeline:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        return LiftPipeline.from_pretrained(folder, use_safetensors=True)
+        return LiftPipeline.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise BackendError(
             f"the weights of lift in '{folder}' cannot be loaded: {error}. neuralusd loads safetensors in diffusers' "
