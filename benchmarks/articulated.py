@@ -25,6 +25,7 @@ from neuralusd.training.articulated import (
     ArticulatedAutodecoder,
     ArticulatedConfig,
     batch_of,
+    load_articulated,
     prepare_views,
     train_articulated,
 )
@@ -100,9 +101,12 @@ def sheet(models: dict[str, ArticulatedAutodecoder], clips: Clips, shown: list[i
     """A row a clip: a frame that was held back; of each model its reconstruction, it with another frame's pose, and
     its parts; then that other frame."""
     held_back = clips.split_views()[1]
-    frame, other = held_back[:1], held_back[len(held_back) // 2 :][:1]
     rows = []
     for clip in shown:
+        # The two frames in which the parts are furthest from each other.
+        motion = clips.motion[clip, held_back].reshape(len(held_back), -1)
+        apart = np.abs(motion[:, None] - motion[None]).sum(-1)
+        frame, other = (held_back[[index]] for index in np.unravel_index(apart.argmax(), apart.shape))
         views = prepare_views(clips, next(iter(models.values())).config)
         row = [views.color[clip, frame[0]] / 255]
         for model in models.values():
@@ -145,7 +149,10 @@ def main() -> None:
     for name in given.row or ROWS:
         config = configuration(name, clips, given)
         folder = given.out / name
-        model = train_articulated(clips, config, folder, mixed_precision="no", checkpoint_steps=100, log_steps=10)
+        if (folder / "training_config.json").exists():
+            model = load_articulated(folder)
+        else:
+            model = train_articulated(clips, config, folder, mixed_precision="no", checkpoint_steps=100, log_steps=10)
         models[name] = model
         found = measure(model, clips)
         (folder / "measured.json").write_text(json.dumps(found))

@@ -19,6 +19,7 @@ from neuralusd.training.articulated import (
     ArticulatedAutodecoder,
     FramePoses,
     batch_of,
+    load_articulated,
     prepare_views,
     train_articulated,
 )
@@ -136,7 +137,8 @@ def test_disturbed_cameras_are_brought_back(tmp_path):
         after.mean(),
         np.median(after),
     )
-    assert (tmp_path / "cameras.safetensors").exists()
+    loaded = load_articulated(tmp_path)
+    assert np.array_equal(camera_errors(loaded.corrections.corrected(rough), truth), after)
 
 
 def test_how_far_cameras_are_off_does_not_mind_a_turn_of_all(bar):
@@ -156,6 +158,12 @@ def test_poses_are_estimated_while_training_and_a_killed_run_goes_on(bar, tmp_pa
     assert [entry["of"] for entry in log] == ["warm"] * 4 + ["rigid"] * 2 + ["parts"] * 4
     for folder in ("decoder", "embeddings", "keypoints", "points"):
         assert (tmp_path / "whole" / folder / "config.json").exists()
+    loaded = load_articulated(tmp_path / "whole")
+    for (name, one), other in zip(whole.state_dict().items(), loaded.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+    (tmp_path / "whole" / "points" / "config.json").unlink()
+    with pytest.raises(ValueError, match="whole holds no model of `train_articulated`: .*config.json"):
+        load_articulated(tmp_path / "whole")
     # Stopped after six steps, and taken up.
     stopped = tmp_path / "stopped"
     with pytest.MonkeyPatch.context() as patch:

@@ -88,7 +88,7 @@ def make_articulated(
     if min(clips, held_out_clips) < 0:
         raise ValueError(f"there cannot be {min(clips, held_out_clips)} clips; ask for 0 or more")
     if frames < 2:
-        raise ValueError(f"nothing moves in {frames} frame; ask for two frames or more")
+        raise ValueError(f"nothing moves in {frames} frame{'' if frames == 1 else 's'}; ask for two frames or more")
     require_bpy()
     folder = Path(out)
     threads = max(1, (os.cpu_count() or 1) // max(workers, 1))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ from tqdm import tqdm
 from ..datasets.clips import Clips
 from ..datasets.objects import ObjectViews
 from ..models.precision import best_precision
-from ..models.volumes.decoder import activate
+from ..models.volumes.decoder import VolumeDecoder, activate
+from ..models.volumes.embeddings import ObjectEmbeddings
 from ..models.volumes.keypoints import CanonicalKeypoints, KeypointUNet, in_picture, on_image_plane
 from ..models.volumes.perceptual import VggPyramid
 from ..models.volumes.pnp import project, solve_pnp
@@ -435,6 +436,36 @@ def train_articulated(
     if (output / "log.jsonl").exists():
         plot_log(output)
     return found
+
+
+def load_articulated(folder: str | Path) -> ArticulatedAutodecoder:
+    """What `train_articulated` saved, for evaluation.
+
+    Raises:
+        ValueError: the folder holds no such model, or not all of it; names what is missing.
+    """
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    try:
+        about = json.loads((folder / "training_config.json").read_text())
+        names = {each.name for each in fields(ArticulatedConfig)}
+        config = ArticulatedConfig(**{name: value for name, value in about.items() if name in names})
+        embeddings = ObjectEmbeddings.from_pretrained(folder / "embeddings")
+        rough = load_file(folder / "cameras.safetensors") if config.cameras == "refined" else None
+        views = 0 if rough is None else rough["turn"].shape[1]
+        model = ArticulatedAutodecoder(config, embeddings.config.objects, views)
+        model.embeddings = embeddings
+        model.decoder = VolumeDecoder.from_pretrained(folder / "decoder")
+        if config.motion == "estimated":
+            model.unet = KeypointUNet.from_pretrained(folder / "keypoints")
+            model.points = CanonicalKeypoints.from_pretrained(folder / "points")
+        if rough is not None and model.corrections is not None:
+            model.corrections.load_state_dict(rough)
+    except (OSError, KeyError, TypeError, RuntimeError, ValueError) as error:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ValueError(f"{folder} holds no model of `train_articulated`: {reason}") from error
+    return model.eval()
 
 
 def _stage(config: ArticulatedConfig, step: int) -> str:
