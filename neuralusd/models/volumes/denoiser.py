@@ -208,9 +208,13 @@ class _Step(nn.Module):
         return features if self.attention is None else self.attention(features, context, mask)
 
 
-def training_sigmas(count: int, generator: torch.Generator) -> torch.Tensor:
-    """(count,) noise levels as EDM draws them for training: log-normal, of mean -1.2 and deviation 1.2."""
-    return torch.exp(torch.randn(count, generator=generator) * 1.2 - 1.2)
+def training_sigmas(count: int, generator: torch.Generator, mean: float = -1.2, deviation: float = 1.2) -> torch.Tensor:
+    """(count,) noise levels for training, log-normal; by default as EDM draws them.
+
+    Latents of many more numbers than there is to say of an object still show it at EDM's levels, where nothing that is
+    told of it is of use; they need a higher mean: by the logarithm of the root of how many times more.
+    """
+    return torch.exp(torch.randn(count, generator=generator) * deviation + mean)
 
 
 def loss_weight(sigma: torch.Tensor) -> torch.Tensor:
