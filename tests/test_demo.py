@@ -27,7 +27,7 @@ def picture(folder, number):
 def test_there_are_five_pictures_and_a_sheet(demo):
     folder, pictures, lines = demo
     assert [p.name for p in pictures] == [f"{i}_{e.name}.png" for i, e in enumerate(EDITS, 1)] + ["figure1.png"]
-    assert all(PIL.Image.open(p).size == (128, 128) for p in pictures[:5])
+    assert all(picture(folder, number).shape == (128, 128, 3) for number in range(1, 6))
     assert len(lines) >= 5 and read_provenance(pictures[1])["held"]
 
 

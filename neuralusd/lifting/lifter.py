@@ -72,7 +72,10 @@ def _learned(folder: Path, name: str) -> Lifter:
     from .volume import VolumeLifter
 
     if not (folder / "model_index.json").is_file():
-        raise BackendError(f"the weights of '{name}' are not in {folder}. Install neuralusd again")
+        raise BackendError(
+            f"no weights of the lifter '{name}' are in {folder}: none come along yet. Train some with `neuralusd train "
+            f"--config lift-mini`, and name their folder in its place; or take '{SILHOUETTE}'"
+        )
     return VolumeLifter(folder, name)
 
 
