@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import PIL.Image
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -143,6 +145,11 @@ def press(operator, name, each=lambda task: None, **arguments):
         cls.execute = execute
     return answers[0]
 """
+
+
+def pixels(path: str | Path) -> np.ndarray:
+    """(H, W, 3) int of a picture, 0 to 255."""
+    return np.asarray(PIL.Image.open(path).convert("RGB")).astype(int)
 
 
 class Blender:

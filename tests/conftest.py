@@ -13,6 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest  # noqa: E402
+from blender_process import blenders, installed, service  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -34,3 +35,16 @@ def blender_python() -> str:
         reason = probe.stderr.strip().splitlines()[-1] if probe.stderr.strip() else f"exit status {probe.returncode}"
         pytest.skip(f"Blender's module does not import here ({reason}): pip install 'neuralusd[blender]'")
     return sys.executable
+
+
+@pytest.fixture(scope="module")
+def blender_service(tmp_path_factory):
+    """A real compute service for the tests of a module, as the variables of the environment that say where it is."""
+    with service(tmp_path_factory.mktemp("state")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module", params=blenders())
+def blender(request, blender_python, blender_service, tmp_path_factory):
+    """Blender with the extension installed; each there is, with a second one where the environment names it."""
+    return installed(request.param or blender_python, tmp_path_factory.mktemp("blender"), blender_service)

@@ -1,24 +1,7 @@
 """NEURALUSD as Blender's render engine, against a real service with `mini`: F12, animations, passes, the viewport."""
 
-import numpy as np
-import PIL.Image
 import pytest
-from blender_process import SCENE, blenders, installed, service
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    with service(tmp_path_factory.mktemp("state")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module", params=blenders())
-def blender(request, blender_python, running, tmp_path_factory):
-    return installed(request.param or blender_python, tmp_path_factory.mktemp("blender"), running)
-
-
-def pixels(path):
-    return np.asarray(PIL.Image.open(path).convert("RGB")).astype(int)
+from blender_process import SCENE, pixels
 
 
 class TestEngine:

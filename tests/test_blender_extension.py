@@ -7,20 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-import pytest
-from blender_process import MODAL, PROJECT, blenders, build, install, installed, service, variables
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    with service(tmp_path_factory.mktemp("state")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module", params=blenders())
-def blender(request, blender_python, running, tmp_path_factory):
-    return installed(request.param or blender_python, tmp_path_factory.mktemp("blender"), running)
-
+from blender_process import MODAL, PROJECT, build, install, variables
 
 SCENE = """
 scene = empty()
@@ -194,7 +181,7 @@ result["record"] = bool(bpy.data.objects["Box"].neuralusd.record)
         assert len(found["fractions"]) > 5 and "rendering" in found["said"]
         assert found["running"] == [1, 0] and found["left"] == []
 
-    def test_esc_cancels_in_the_middle(self, blender, running, tmp_path):
+    def test_esc_cancels_in_the_middle(self, blender, tmp_path):
         found = blender.run(
             SCENE
             + MODAL

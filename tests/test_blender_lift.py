@@ -3,19 +3,8 @@
 import numpy as np
 import PIL.Image
 import pytest
-from blender_process import MODAL, blenders, installed, service
+from blender_process import MODAL
 from tiny_shap_e import save_shap_e
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    with service(tmp_path_factory.mktemp("state")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module", params=blenders())
-def blender(request, blender_python, running, tmp_path_factory):
-    return installed(request.param or blender_python, tmp_path_factory.mktemp("blender"), running)
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +111,7 @@ said.lift_from = "TEXT"
 result["unsaid"] = refused(lift)
 said.lift_from, said.lift_image = "IMAGE", bpy.data.images.new("My Picture", 64, 64)
 result["plain"] = refused(lift)
+result["cache"] = module("preferences").cache_folder()
 result["objects"] = [each.name for each in bpy.data.objects]
 """,
         tmp_path,
@@ -130,7 +120,11 @@ result["objects"] = [each.name for each in bpy.data.objects]
     assert "silhouette" in found["words"] and "takes no words" in found["words"]
     assert "makes things of words" in found["nothing"] and "empty (0 bytes)" in found["picture"]
     assert "nobody" in found["lifter"] and "No words" in found["unsaid"]
-    assert "My_Picture.png" in found["plain"] and str(tmp_path) not in found["plain"] and "/work/" not in found["plain"]
+    assert (
+        "My_Picture.png" in found["plain"]
+        and str(tmp_path) not in found["plain"]
+        and found["cache"] not in found["plain"]
+    )
     assert found["objects"] == ["Camera"]
     assert not any("Traceback" in found[key] for key in ("words", "nothing", "picture", "lifter", "plain"))
 

@@ -2,29 +2,13 @@
 
 import numpy as np
 import PIL.Image
-import pytest
-from blender_process import SCENE, blenders, installed, service
+from blender_process import SCENE, pixels
 from pxr import Gf, Usd, UsdGeom
 
 import neuralusd
 from neuralusd import stage as stages
 from neuralusd.api import open_shot
 from neuralusd.images import read_provenance
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    with service(tmp_path_factory.mktemp("state")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module", params=blenders())
-def blender(request, blender_python, running, tmp_path_factory):
-    return installed(request.param or blender_python, tmp_path_factory.mktemp("blender"), running)
-
-
-def pixels(path):
-    return np.asarray(PIL.Image.open(path).convert("RGB")).astype(int)
 
 
 class TestOperators:

@@ -9,22 +9,9 @@ import time
 import zipfile
 from pathlib import Path
 
-import pytest
-from blender_process import MODAL, blenders, installed, service
+from blender_process import MODAL
 
 from neuralusd.service import client
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory):
-    with service(tmp_path_factory.mktemp("state")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module", params=blenders())
-def blender(request, blender_python, running, tmp_path_factory):
-    return installed(request.param or blender_python, tmp_path_factory.mktemp("blender"), running)
-
 
 SCENE = """
 scene = empty()

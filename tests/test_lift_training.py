@@ -18,8 +18,9 @@ from neuralusd.datasets.captions import captions, color_word
 from neuralusd.datasets.carving import carve
 from neuralusd.datasets.objects import object_views
 from neuralusd.errors import BackendError
+from neuralusd.lifting import open_lifter
 from neuralusd.lifting.shape import Cutout, Request
-from neuralusd.lifting.volume import VolumeLifter, is_lift_pipeline
+from neuralusd.lifting.volume import VolumeLifter
 from neuralusd.models.volumes.conditions import TextEncoder, bin_direction, direction_bin
 from neuralusd.models.volumes.decoder import VolumeDecoder, activate
 from neuralusd.models.volumes.embeddings import ObjectEmbeddings
@@ -183,7 +184,7 @@ def cutout(views, name, view=4):
 
 def test_a_picture_is_lifted_by_the_weights(views, weights):
     lifter = VolumeLifter(weights, "tiny")
-    assert is_lift_pipeline(weights) and len(lifter.revision) == 12
+    assert open_lifter(weights).revision == lifter.revision and len(lifter.revision) == 12
     done = []
     lifted = lifter(Request([cutout(views, "table_a")], candidates=3, steps=4), done.append)
     assert done[-1] == 1.0 and done == sorted(done)
@@ -235,7 +236,8 @@ def test_what_cannot_be_lifted_is_said(views, weights, tmp_path):
         lifter(Request(candidates=0))
     with pytest.raises(BackendError, match="cannot be loaded"):
         VolumeLifter(tmp_path)
-    assert not is_lift_pipeline(tmp_path)
+    with pytest.raises(BackendError, match="not a folder of a diffusers pipeline"):
+        open_lifter(tmp_path)
     (weights / "denoiser" / "copy.bin").touch()
     (tmp_path / "model_index.json").write_text((weights / "model_index.json").read_text())
     with pytest.raises(BackendError, match="cannot be loaded"):
@@ -260,7 +262,7 @@ def test_train_in_the_shell(world, tmp_path, capsys):
     command = ["train", "--world", str(world), "-o", str(tmp_path / "out")]
     assert main([*command, "--config", str(config), "--precision", "fp32", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["objects"] == len(object_views(world))
-    assert is_lift_pipeline(tmp_path / "out")
+    assert "image" in open_lifter(tmp_path / "out").takes
     again = tmp_path / "out" / "training_config.json"
     more = ["--config", str(again), "--autodecoder", str(tmp_path / "out" / "autodecoder"), "--precision", "fp32"]
     assert main([*command[:-1], str(tmp_path / "more"), *more, "--quiet"]) == 0

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from .articulated_furniture import KINDS, draw_model, draw_motion
 from .articulated_stage import CAMERA, write_clip
 from .furniture_world import TRAIN, require_bpy
 from .orbits import FIELD_OF_VIEW, finished
+from .whole import begin_split, whole_folder
 
 HELD_OUT_CLIPS = "held_out_clips"
 # The order decides the seeds.
@@ -94,9 +93,7 @@ def make_articulated(
     threads = max(1, (os.cpu_count() or 1) // max(workers, 1))
     tasks = []
     for split, count in zip(SPLITS, (held_out_clips, clips), strict=True):
-        (folder / "scenes" / split).mkdir(parents=True, exist_ok=True)
-        for unfinished in (folder / "scenes" / split).glob(".making-*"):
-            shutil.rmtree(unfinished, ignore_errors=True)
+        begin_split(folder / "scenes" / split)
         for index in range(count):
             kind = kinds[index % len(kinds)]
             task = ClipTask(str(folder), split, index, kind, frames, resolution, samples, threads, seed)
@@ -110,8 +107,7 @@ def make_clip(task: ClipTask) -> None:
     """Writes one clip's stage, renders its frames, and moves it into its place."""
     from .cycles import render_frames
 
-    made = Path(tempfile.mkdtemp(prefix=".making-", dir=task.folder.parent))
-    try:
+    with whole_folder(task.folder) as made:
         stage = made / "scene.usda"
         write_task(stage, task)
         frames = list(range(1, task.frames + 1))
@@ -122,11 +118,6 @@ def make_clip(task: ClipTask) -> None:
         for of_this_machine in ("out", "threads"):
             del about[of_this_machine]
         (made / "scene.json").write_text(json.dumps(about))
-        made.chmod(0o755)
-        if not task.folder.exists():
-            os.replace(made, task.folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def write_task(file: Path, task: ClipTask) -> None:

@@ -11,9 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +19,7 @@ import numpy as np
 
 from neuralusd.datasets import furniture_assets
 from neuralusd.datasets.furniture_assets import FurnitureAsset
+from neuralusd.datasets.whole import begin_split, whole_folder
 
 TRAIN, HELD_OUT_SCENES, HELD_OUT_MODELS = "train", "held_out_scenes", "held_out_models"
 # the order decides the seeds and what is rendered first
@@ -99,9 +98,7 @@ def make_furniture_world(
             raise ValueError(
                 f"no model of {len(assets)} falls into the split {split!r}; add assets, or ask for 0 of its scenes"
             )
-        (folder / "scenes" / split).mkdir(parents=True, exist_ok=True)
-        for unfinished in (folder / "scenes" / split).glob(".making-*"):
-            shutil.rmtree(unfinished, ignore_errors=True)
+        begin_split(folder / "scenes" / split)
         for index in range(counts[split]):
             task = SceneTask(str(folder), str(library), split, index, seed, resolution, samples, threads)
             if not task.folder.exists():
@@ -144,9 +141,7 @@ def make_scene(task: SceneTask) -> None:
     aim_camera(layout, rng)
 
     textures = [Path(task.out, "textures", name) for name in texture_names(TEXTURES)]
-    # a sibling of the final folder, so that relative paths hold after the move
-    made = Path(tempfile.mkdtemp(prefix=f".making-{task.scene_id}-", dir=task.folder.parent))
-    try:
+    with whole_folder(task.folder) as made:
         write_stage(made / "scene.usda", layout, library, textures, rng)
         render_frames(
             made / "scene.usda",
@@ -167,12 +162,6 @@ def make_scene(task: SceneTask) -> None:
             "moves": [p.moves for p in layout.placements],
         }
         (made / "scene.json").write_text(json.dumps(about))
-        made.chmod(0o755)
-        # a worker that outlived a killed run may have been quicker; it made the same scene
-        if not task.folder.exists():
-            os.replace(made, task.folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def require_bpy() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..models.tensors import camera_intrinsics
+from ..models.volumes.window import WINDOW_MARGIN, window
 from ..scene import Scene
 from .frames import frames
 from .orbits import MARGIN
@@ -57,7 +58,7 @@ class ObjectViews:
         views = np.arange(self.mask.shape[1])
         return views[views % 5 != 2], views[views % 5 == 2]
 
-    def cropped(self, size: int, margin: float = 1.05) -> ObjectViews:
+    def cropped(self, size: int, margin: float = WINDOW_MARGIN) -> ObjectViews:
         """The same objects seen through square windows about their outlines, `size` pixels wide: what a model is shown
         of an object does not depend on how far away it stands.
 
@@ -95,13 +96,6 @@ class ObjectViews:
                 (0.5 + oy - top / height) / high - 0.5,
             )
         return replace(self, color=color, mask=mask, intrinsics=intrinsics)
-
-
-def window(box: tuple[float, float, float, float], margin: float = 1.05) -> tuple[float, float, float]:
-    """Left, top and side of the square about a box of left, top, right and bottom, in the same units."""
-    left, top, right, bottom = box
-    side = margin * max(right - left, bottom - top)
-    return (left + right - side) / 2, (top + bottom - side) / 2, side
 
 
 def canonical_to_world(scene: Scene, margin: float = MARGIN) -> tuple[np.ndarray, float]:

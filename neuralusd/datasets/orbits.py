@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from .furniture_assets import FurnitureAsset, asset_folder_name
 from .furniture_layout import camera_matrix
 from .furniture_stage import add_asset_api
 from .furniture_world import HELD_OUT_MODELS, TRAIN, library_of, require_bpy
+from .whole import begin_split, whole_folder
 
 HELD_OUT_CATEGORIES = "held_out_categories"
 SPLITS = (HELD_OUT_CATEGORIES, HELD_OUT_MODELS, TRAIN)
@@ -100,9 +99,7 @@ def make_orbits(
     threads = max(1, (os.cpu_count() or 1) // max(workers, 1))
     tasks = []
     for split in SPLITS:
-        (folder / "scenes" / split).mkdir(parents=True, exist_ok=True)
-        for unfinished in (folder / "scenes" / split).glob(".making-*"):
-            shutil.rmtree(unfinished, ignore_errors=True)
+        begin_split(folder / "scenes" / split)
         of_split = [asset for asset in assets if split_of(asset, categories) == split]
         for asset in of_split[:models]:
             task = OrbitTask(str(folder), str(library), split, asset, views, resolution, samples, threads, seed)
@@ -121,8 +118,7 @@ def make_orbit(task: OrbitTask) -> None:
     """Writes one model's stage, renders its frames, and moves it into its place."""
     from .cycles import render_frames
 
-    made = Path(tempfile.mkdtemp(prefix=".making-", dir=task.folder.parent))
-    try:
+    with whole_folder(task.folder) as made:
         write_orbit(made / "scene.usda", task)
         frames = list(range(1, task.views + 1))
         render_frames(
@@ -137,11 +133,6 @@ def make_orbit(task: OrbitTask) -> None:
         )
         about = {"split": task.split, "frames": frames, "assets": [task.asset.id], "category": task.asset.category}
         (made / "scene.json").write_text(json.dumps(about))
-        made.chmod(0o755)
-        if not task.folder.exists():
-            os.replace(made, task.folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def canonical_cube(asset: FurnitureAsset) -> tuple[np.ndarray, float]:

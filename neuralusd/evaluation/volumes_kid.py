@@ -36,7 +36,9 @@ class MiniFeatures:
         from ..models.encoders import PatchCropEncoder
         from ..weights import mini
 
-        self.encoder = PatchCropEncoder.from_pretrained(str(mini()), subfolder="appearance_encoder").eval()
+        self.encoder = PatchCropEncoder.from_pretrained(
+            str(mini()), subfolder="appearance_encoder", use_safetensors=True
+        ).eval()
 
     @torch.no_grad()
     def __call__(self, pictures: np.ndarray, coverage: np.ndarray) -> np.ndarray:

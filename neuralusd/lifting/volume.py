@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from functools import lru_cache
 from pathlib import Path
@@ -12,8 +11,8 @@ import numpy as np
 import PIL.Image
 
 from ..annotate.errors import ImageError
-from ..datasets.objects import window
 from ..errors import BackendError
+from ..models.volumes.window import window
 from ..scene import Camera
 from .shape import IMAGE, NOTHING, TEXT, Candidate, ColorOf, Cutout, Lifted, Radiance, Request, Step, VolumeCode
 
@@ -253,11 +252,3 @@ def load_lift_pipeline(folder: str) -> LiftPipeline:
     finally:
         logging.set_verbosity(verbosity)
         logging.enable_progress_bar()
-
-
-def is_lift_pipeline(folder: str | Path) -> bool:
-    """Whether a folder holds the weights of a `LiftPipeline`."""
-    try:
-        return json.loads((Path(folder) / "model_index.json").read_text())["_class_name"] == "LiftPipeline"
-    except (OSError, ValueError, KeyError, TypeError):
-        return False

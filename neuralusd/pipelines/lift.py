@@ -174,7 +174,7 @@ class LiftPipeline(DiffusionPipeline):
 
     def _embedded(self, made: list[LiftedVolume], on_step: Callable[[float], None]) -> list[LiftedVolume]:
         features = torch.from_numpy(made[0].latent).unsqueeze(0).to(self.device)
-        made[0].embedding = embed(features, self.decoder)[0][0].cpu().numpy()
+        made[0].embedding = embed(features, self.decoder)[0].cpu().numpy()
         on_step(1.0)
         return made
 

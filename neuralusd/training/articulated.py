@@ -15,8 +15,6 @@ with no rendering, so that the first stage starts as a rigid object seen from th
 from __future__ import annotations
 
 import json
-import math
-import time
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,6 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import nn
-from tqdm import tqdm
 
 from ..datasets.clips import Clips
 from ..datasets.objects import ObjectViews
@@ -41,8 +38,8 @@ from ..models.volumes.rendering import Rendered, render_rays
 from ..models.volumes.skinning import InverseSkinning, skinning_weights
 from .autodecoder import Autodecoder, AutodecoderConfig, views_of
 from .cameras import CameraCorrections, without_cameras
-from .checkpoint import load_checkpoint, save_checkpoint
 from .log import plot_log
+from .loop import Losses, run_steps
 
 CAMERAS = ("given", "refined", "estimated")
 MOTIONS = ("none", "given", "estimated")
@@ -375,51 +372,38 @@ def train_articulated(
     corrections = list(model.corrections.parameters()) if model.corrections is not None else []
     own = {id(parameter) for parameter in corrections}
     others = [each for each in model.parameters() if each.requires_grad and id(each) not in own]
-    groups = [{"params": others, "times": 1.0}, {"params": corrections, "times": config.camera_lr}]
+    groups: list[dict[str, Any]] = [{"params": others}, {"params": corrections, "times": config.camera_lr}]
     optimizer = torch.optim.Adam([group for group in groups if group["params"]], lr=config.lr, betas=config.betas)
     model, optimizer = accelerator.prepare(model, optimizer)
-    step, spent = load_checkpoint(accelerator, output)
-    started = time.monotonic() - spent
-    bar = tqdm(total=config.steps, initial=step, desc="articulated", mininterval=10)
-    losses: dict[str, list[float]] = {}
-    while True:
-        elapsed = 0.0 if max_minutes is None else (time.monotonic() - started) / 60 / max_minutes
-        progress = max(step / config.steps, elapsed)
-        if progress >= 1:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = group["times"] * config.lr * (1 - progress)
+
+    def loss_of(step: int) -> Losses:
         stage = _stage(config, step)
         rng = np.random.default_rng([seed, step])
         objects = rng.permutation(len(views))[: config.objects]
         chosen = np.stack([rng.permutation(among)[: config.views] for _ in objects])
         batch, more = batch_of(prepared, objects, chosen)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        with accelerator.autocast():
-            loss = model(
-                *(tensor.to(accelerator.device) for tensor in batch),
-                generator,
-                **{name: tensor.to(accelerator.device) for name, tensor in more.items()},
-                stage=stage,
-            )
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(others, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        step += 1
-        bar.update()
-        losses.setdefault(stage, []).append(loss.item())
-        if not math.isfinite(loss.item()):
-            raise ValueError(f"the loss is {loss.item()} after step {step}; {output} keeps its last checkpoint")
-        if step % log_steps == 0:
-            means = {kind: float(np.mean(values)) for kind, values in losses.items()}
-            entry = {"step": step, "loss": means[stage], "of": stage, "seconds": time.monotonic() - started}
-            with (output / "log.jsonl").open("a") as log:
-                log.write(json.dumps(entry) + "\n")
-            bar.set_postfix({stage: f"{means[stage]:.4f}"})
-            losses.clear()
-        if step % checkpoint_steps == 0 or step == config.steps:
-            save_checkpoint(accelerator, output, step, time.monotonic() - started)
+        loss = model(
+            *(tensor.to(accelerator.device) for tensor in batch),
+            generator,
+            **{name: tensor.to(accelerator.device) for name, tensor in more.items()},
+            stage=stage,
+        )
+        return loss, {"of": stage}
+
+    step = run_steps(
+        accelerator,
+        optimizer,
+        output,
+        loss_of,
+        name="articulated",
+        steps=config.steps,
+        lr=config.lr,
+        clipped=others,
+        max_minutes=max_minutes,
+        checkpoint_steps=checkpoint_steps,
+        log_steps=log_steps,
+    )
     found = accelerator.unwrap_model(model)
     about = {**asdict(config), "seed": seed, "trained_steps": step, "perceptual": found.perceptual.name}
     (output / "training_config.json").write_text(json.dumps(about, indent=2))
@@ -451,15 +435,15 @@ def load_articulated(folder: str | Path) -> ArticulatedAutodecoder:
         about = json.loads((folder / "training_config.json").read_text())
         names = {each.name for each in fields(ArticulatedConfig)}
         config = ArticulatedConfig(**{name: value for name, value in about.items() if name in names})
-        embeddings = ObjectEmbeddings.from_pretrained(folder / "embeddings")
+        embeddings = ObjectEmbeddings.from_pretrained(folder / "embeddings", use_safetensors=True)
         rough = load_file(folder / "cameras.safetensors") if config.cameras == "refined" else None
         views = 0 if rough is None else rough["turn"].shape[1]
         model = ArticulatedAutodecoder(config, embeddings.config.objects, views)
         model.embeddings = embeddings
-        model.decoder = VolumeDecoder.from_pretrained(folder / "decoder")
+        model.decoder = VolumeDecoder.from_pretrained(folder / "decoder", use_safetensors=True)
         if config.motion == "estimated":
-            model.unet = KeypointUNet.from_pretrained(folder / "keypoints")
-            model.points = CanonicalKeypoints.from_pretrained(folder / "points")
+            model.unet = KeypointUNet.from_pretrained(folder / "keypoints", use_safetensors=True)
+            model.points = CanonicalKeypoints.from_pretrained(folder / "points", use_safetensors=True)
         if rough is not None and model.corrections is not None:
             model.corrections.load_state_dict(rough)
     except (OSError, KeyError, TypeError, RuntimeError, ValueError) as error:

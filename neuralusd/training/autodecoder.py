@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import nn
-from tqdm import tqdm
 
 from ..datasets.objects import ObjectViews
 from ..models.precision import best_precision
@@ -23,8 +21,8 @@ from ..models.volumes.embeddings import ObjectEmbeddings
 from ..models.volumes.perceptual import EdgePyramid, VggPyramid
 from ..models.volumes.rendering import SAMPLES, render_rays
 from .carved import carved_objects
-from .checkpoint import load_checkpoint, save_checkpoint
 from .log import plot_log
+from .loop import Losses, run_steps
 
 
 @dataclass(frozen=True)
@@ -163,51 +161,33 @@ def train_autodecoder(
     cropped = views.cropped(config.resolution)
     table = model.embeddings.table.weight
     others = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter is not table]
-    optimizer = torch.optim.Adam(
-        [{"params": others, "times": 1.0}, {"params": [table], "times": config.embedding_lr}],
-        lr=config.lr,
-        betas=config.betas,
-    )
+    groups: list[dict[str, Any]] = [{"params": others}, {"params": [table], "times": config.embedding_lr}]
+    optimizer = torch.optim.Adam(groups, lr=config.lr, betas=config.betas)
     model, optimizer = accelerator.prepare(model, optimizer)
-    step, spent = load_checkpoint(accelerator, output)
-    started = time.monotonic() - spent
-    bar = tqdm(total=config.steps, initial=step, desc="autodecoder", mininterval=10)
-    losses: list[float] = []
-    while True:
-        elapsed = 0.0 if max_minutes is None else (time.monotonic() - started) / 60 / max_minutes
-        progress = max(step / config.steps, elapsed)
-        if progress >= 1:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = group["times"] * config.lr * (1 - progress)
+
+    def loss_of(step: int) -> Losses:
         rng = np.random.default_rng([seed, step])
-        with accelerator.autocast():
-            if carved is not None and step < config.carved_steps:
-                objects = rng.permutation(len(views))[: config.objects]
-                batch = carved.batch(objects)
-                loss = accelerator.unwrap_model(model).carved(*(tensor.to(accelerator.device) for tensor in batch))
-            else:
-                drawn = draw(cropped, config, trained_views, rng)
-                generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-                loss = model(*(tensor.to(accelerator.device) for tensor in drawn), generator)
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(others, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        step += 1
-        bar.update()
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            raise ValueError(f"the loss is {losses[-1]} after step {step}; {output} keeps its last checkpoint")
-        if step % log_steps == 0 or step == config.carved_steps:
-            kind = "carved" if step <= config.carved_steps else "rendered"
-            entry = {"step": step, "loss": float(np.mean(losses)), "of": kind, "seconds": time.monotonic() - started}
-            with (output / "log.jsonl").open("a") as log:
-                log.write(json.dumps(entry) + "\n")
-            bar.set_postfix({kind: f"{losses[-1]:.4f}"})
-            losses.clear()
-        if step % checkpoint_steps == 0:
-            save_checkpoint(accelerator, output, step, time.monotonic() - started)
+        if carved is not None and step < config.carved_steps:
+            batch = carved.batch(rng.permutation(len(views))[: config.objects])
+            unwrapped = accelerator.unwrap_model(model)
+            return unwrapped.carved(*(tensor.to(accelerator.device) for tensor in batch)), {"of": "carved"}
+        drawn = draw(cropped, config, trained_views, rng)
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        return model(*(tensor.to(accelerator.device) for tensor in drawn), generator), {"of": "rendered"}
+
+    step = run_steps(
+        accelerator,
+        optimizer,
+        output,
+        loss_of,
+        name="autodecoder",
+        steps=config.steps,
+        lr=config.lr,
+        clipped=others,
+        max_minutes=max_minutes,
+        checkpoint_steps=checkpoint_steps,
+        log_steps=log_steps,
+    )
     found = accelerator.unwrap_model(model)
     settle_statistics(found)
     about = {**asdict(config), "seed": seed, "trained_steps": step, "perceptual": found.perceptual.name}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from diffusers.training_utils import EMAModel
-from tqdm import tqdm
 
 from ..datasets.captions import captions
 from ..datasets.objects import ObjectViews
@@ -28,8 +25,10 @@ from ..models.volumes.denoiser import SIGMA_DATA, VolumeUNet, loss_weight, train
 from ..models.volumes.embeddings import ObjectEmbeddings
 from ..models.volumes.normalization import LatentNormalizer
 from ..pipelines.lift import LiftPipeline
-from .checkpoint import load_checkpoint, save_checkpoint
 from .log import plot_log
+from .loop import Losses, run_steps
+
+WARMUP_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -114,8 +113,8 @@ def train_latent_diffusion(
     output = Path(output)
     accelerator = Accelerator(mixed_precision=mixed_precision or best_precision())
     set_seed(seed % 2**32)
-    decoder = VolumeDecoder.from_pretrained(str(autodecoder), subfolder="decoder").eval()
-    embeddings = ObjectEmbeddings.from_pretrained(str(autodecoder), subfolder="embeddings").eval()
+    decoder = VolumeDecoder.from_pretrained(str(autodecoder), subfolder="decoder", use_safetensors=True).eval()
+    embeddings = ObjectEmbeddings.from_pretrained(str(autodecoder), subfolder="embeddings", use_safetensors=True).eval()
     if embeddings.config.objects != len(views):
         raise ValueError(
             f"{autodecoder} was trained on {embeddings.config.objects} objects, here are {len(views)}; take the same"
@@ -131,49 +130,37 @@ def train_latent_diffusion(
     average = EMAModel(model.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75)
     model, optimizer = accelerator.prepare(model, optimizer)
     accelerator.register_for_checkpointing(average)
-    step, spent = load_checkpoint(accelerator, output)
-    started = time.monotonic() - spent
-    bar = tqdm(total=config.steps, initial=step, desc="latent diffusion", mininterval=10)
-    losses: list[tuple[float, ...]] = []
-    while True:
-        elapsed = 0.0 if max_minutes is None else (time.monotonic() - started) / 60 / max_minutes
-        progress = max(step / config.steps, elapsed)
-        if progress >= 1:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * min(1 - progress, (step + 1) / 100)
+
+    def loss_of(step: int) -> Losses:
         rng = np.random.default_rng([seed, step])
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         objects = rng.permutation(len(views))[: config.batch_size]
-        told, pictures, direction, size = data.draw(objects, rng)
+        told, *others = data.draw(objects, rng)
+        pictures, direction, size = (tensor.to(accelerator.device) for tensor in others)
         clean = latents[torch.from_numpy(objects)].to(accelerator.device)
-        sigma = training_sigmas(len(objects), generator, config.noise_mean, config.noise_deviation)
+        sigma = training_sigmas(len(objects), generator, config.noise_mean, config.noise_deviation).to(clean.device)
         noise = torch.randn(clean.shape, generator=generator).to(clean.device)
-        with accelerator.autocast():
-            found = model(clean + noise * sigma.view(-1, 1, 1, 1, 1), sigma, told).float()
-            _, logits, log_size = accelerator.unwrap_model(model).picture_encoder(pictures)
-        error = (found - clean).square().mean((1, 2, 3, 4)) * loss_weight(sigma)
+        denoised = model(clean + noise * sigma.view(-1, 1, 1, 1, 1), sigma, told.to(clean.device)).float()
+        _, logits, log_size = accelerator.unwrap_model(model).picture_encoder(pictures)
+        error = ((denoised - clean).square().mean((1, 2, 3, 4)) * loss_weight(sigma)).mean()
         guesses = F.cross_entropy(logits.float(), direction) + F.smooth_l1_loss(log_size.float(), size)
-        loss = error.mean() + config.guess_weight * guesses
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        average.step(model.parameters())
-        step += 1
-        bar.update()
-        losses.append((error.mean().item(), guesses.item()))
-        if not math.isfinite(sum(losses[-1])):
-            raise ValueError(f"the loss is {losses[-1]} after step {step}; {output} keeps its last checkpoint")
-        if step % log_steps == 0:
-            mean, guessed = np.mean(losses, 0)
-            entry = {"step": step, "loss": mean, "guesses": guessed, "seconds": time.monotonic() - started}
-            with (output / "log.jsonl").open("a") as log:
-                log.write(json.dumps(entry) + "\n")
-            bar.set_postfix(loss=f"{mean:.4f}", guesses=f"{guessed:.2f}")
-            losses.clear()
-        if step % checkpoint_steps == 0:
-            save_checkpoint(accelerator, output, step, time.monotonic() - started)
+        return error + config.guess_weight * guesses, {"loss": error.item(), "guesses": guesses.item()}
+
+    step = run_steps(
+        accelerator,
+        optimizer,
+        output,
+        loss_of,
+        name="latent diffusion",
+        steps=config.steps,
+        lr=config.lr,
+        clipped=list(model.parameters()),
+        warmup_steps=WARMUP_STEPS,
+        max_minutes=max_minutes,
+        checkpoint_steps=checkpoint_steps,
+        log_steps=log_steps,
+        after_step=lambda: average.step(model.parameters()),
+    )
     found = accelerator.unwrap_model(model).eval()
     average.copy_to(found.parameters())
     _save(found, decoder, embeddings, normalizer, config.text, output)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..whole import begin_split, whole_folder
 from .annotated import annotated
 from .clips import PICTURES_PER_SECOND, Annotators, find_clips
 from .scene import SPLITS, DatasetError, DatasetWarning, SceneReference
@@ -179,17 +178,10 @@ def _import_scene(
     if folder.exists():
         return
     scene = annotated(reference.load(), **models)
-    parent.mkdir(parents=True, exist_ok=True)
-    for unfinished in parent.glob(f".making-{reference.id}-*"):
-        shutil.rmtree(unfinished, ignore_errors=True)
-    made = Path(tempfile.mkdtemp(prefix=f".making-{reference.id}-", dir=parent))
-    try:
+    begin_split(parent, reference.id)
+    with whole_folder(folder) as made:
         about = {"dataset": kind, "split": reference.split, "id": reference.id}
         write_scene(scene, made, about, **options)
-        made.chmod(0o755)
-        os.replace(made, folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def _note(file: Path, failed: list[dict[str, str]]) -> None:

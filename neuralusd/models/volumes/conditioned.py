@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from .conditions import PictureEncoder, WordProjection
 from .denoiser import VolumeUNet
+from .sampling import Denoise
 
 
 @dataclass
@@ -25,6 +26,11 @@ class Told:
     word_mask: torch.Tensor | None = None
     picture_kept: torch.Tensor | None = None
     word_kept: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> Told:
+        """The same on a device."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(self, **{name: value.to(device) for name, value in given.items()})
 
 
 class ConditionedDenoiser(nn.Module):
@@ -60,7 +66,7 @@ class ConditionedDenoiser(nn.Module):
         """Denoised latents; see `VolumeUNet`."""
         return self.unet(noisy, sigma, *(self.context(told) or (None, None, None)))
 
-    def guided(self, told: Told, guidance: float):
+    def guided(self, told: Told, guidance: float) -> Denoise:
         """A function for `sample_latents`: classifier-free guidance of this weight (3 in section 3.3), 1 is none."""
         context = self.context(told)
 

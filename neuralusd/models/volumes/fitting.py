@@ -122,20 +122,14 @@ def fit(
     return kept[0], Match(kept[1], best)
 
 
-def embed(
-    features: torch.Tensor, decoder: VolumeDecoder, *, steps: int = 60, lr: float = 0.02
-) -> tuple[torch.Tensor, float]:
-    """The 1-D embedding (1, embedding_dim) that G1 makes most nearly these features (1, C, S, S, S) of, and the share
-    of their variance that it leaves out: 0 where it says all, as those do that a decoder was trained with."""
+def embed(features: torch.Tensor, decoder: VolumeDecoder, *, steps: int = 60, lr: float = 0.02) -> torch.Tensor:
+    """The 1-D embedding (1, embedding_dim) that G1 makes most nearly these features (1, C, S, S, S) of."""
     embedding = torch.zeros(1, decoder.config.embedding_dim, device=features.device, requires_grad=True)
     optimizer = torch.optim.Adam([embedding], lr=lr)
     features = features.detach()
-    error = torch.zeros(())
-    for step in range(steps + 1):
+    for _ in range(steps):
         error = (decoder.features(embedding, features.shape[-1]) - features).square().mean()
-        if step == steps:
-            break
         optimizer.zero_grad()
         error.backward()
         optimizer.step()
-    return embedding.detach(), float(error.detach() / features.var().clamp_min(1e-12))
+    return embedding.detach()

@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 
 import torch
 
-# The window is so much larger than the outline's longer side (see `neuralusd.datasets.objects.window`).
-WINDOW_MARGIN = 1.05
+from .window import WINDOW_MARGIN
+
 # Of the eye from the cube's middle, in canonical units, where nothing is known of the lens: as an orbit's cameras.
 DISTANCE = 4.0
 
