@@ -19,6 +19,7 @@ OTHERWISE = {
     "detector": "give a local folder of the model, or the masks that you have (--mask)",
     "segmenter": "give a local folder of the model, or the masks that you have (--mask)",
     "depth model": "give a local folder of the model, or the depth that you have (--depth)",
+    "background encoder": "give a local folder of the model",
     "tracker": "give a local folder of the model, or none: masks are then followed by their overlap",
 }
 
