@@ -119,17 +119,18 @@ def _write_room(stage: Any, file: Path, layout: Layout, textures: list[Path], rn
     repeat = layout.unit * rng.uniform(0.8, 3.0)
     middle = floor.mean(0)
     points = np.c_[floor, np.zeros(4)]
-    _write_quad(stage, "/World/Room/Floor", points, (floor - middle) / repeat, floor_look)
+    write_quad(stage, "/World/Room/Floor", points, (floor - middle) / repeat, floor_look)
     repeat = layout.unit * rng.uniform(1.0, 4.0)
     for number, wall in enumerate(walls):
         length = float(np.linalg.norm(wall.end - wall.start))
         # seen from the inside counter-clockwise: the floor's corners run counter-clockwise
         points = np.array([[*wall.end, 0.0], [*wall.start, 0.0], [*wall.start, wall.height], [*wall.end, wall.height]])
         across = np.array([[0, 0], [length, 0], [length, wall.height], [0, wall.height]]) / repeat
-        _write_quad(stage, f"/World/Room/Wall_{number}", points, across, wall_look)
+        write_quad(stage, f"/World/Room/Wall_{number}", points, across, wall_look)
 
 
-def _write_quad(stage: Any, path: str, points: np.ndarray, uv: np.ndarray, look: Any) -> None:
+def write_quad(stage: Any, path: str, points: np.ndarray, uv: np.ndarray, look: Any) -> None:
+    """A mesh of one face, seen from both sides: `points` (4, 3) in metres, `uv` (4, 2), of the material `look`."""
     from pxr import Sdf, UsdGeom, UsdShade, Vt
 
     mesh = UsdGeom.Mesh.Define(stage, path)
@@ -145,31 +146,45 @@ def _write_quad(stage: Any, path: str, points: np.ndarray, uv: np.ndarray, look:
 
 
 def _write_look(stage: Any, file: Path, path: str, textures: list[Path], rng: np.random.Generator) -> Any:
+    chosen = textures[int(rng.integers(len(textures)))]
+    texture = write_texture(chosen.parent, chosen.name)
+    scale = rng.uniform(0.7, 1.15) * rng.uniform(0.85, 1.0, 3)
+    return write_look(stage, file, path, texture, scale, float(rng.uniform(0.5, 1.0)))
+
+
+def write_look(stage: Any, file: Path, path: str, texture: Path | None, scale: np.ndarray, roughness: float) -> Any:
+    """A UsdPreviewSurface material at `path`, and returns it.
+
+    Args:
+        file: the stage's, that the texture is told relatively to. texture: an image; None for a plain colour.
+        scale: (3,) linear, multiplies the texture; the colour where there is none.
+    """
     from pxr import Gf, Sdf, UsdShade
 
     look = UsdShade.Material.Define(stage, path)
     surface = UsdShade.Shader.Define(stage, f"{path}/Surface")
     surface.CreateIdAttr("UsdPreviewSurface")
     look.CreateSurfaceOutput().ConnectToSource(surface.ConnectableAPI(), "surface")
+    surface.CreateInput("roughness", Sdf.ValueTypeNames.Float).Set(roughness)
+    color = surface.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f)
+    if texture is None:
+        color.Set(Gf.Vec3f(*scale.tolist()))
+        return look
     reader = UsdShade.Shader.Define(stage, f"{path}/Primvar")
     reader.CreateIdAttr("UsdPrimvarReader_float2")
     reader.CreateInput("varname", Sdf.ValueTypeNames.String).Set("st")
     reader.CreateOutput("result", Sdf.ValueTypeNames.Float2)
-    texture = UsdShade.Shader.Define(stage, f"{path}/Texture")
-    texture.CreateIdAttr("UsdUVTexture")
-    chosen = textures[int(rng.integers(len(textures)))]
-    image = os.path.relpath(write_texture(chosen.parent, chosen.name), file.parent)
-    texture.CreateInput("file", Sdf.ValueTypeNames.Asset).Set(Sdf.AssetPath(Path(image).as_posix()))
-    texture.CreateInput("sourceColorSpace", Sdf.ValueTypeNames.Token).Set("sRGB")
-    texture.CreateInput("wrapS", Sdf.ValueTypeNames.Token).Set("repeat")
-    texture.CreateInput("wrapT", Sdf.ValueTypeNames.Token).Set("repeat")
-    texture.CreateInput("st", Sdf.ValueTypeNames.Float2).ConnectToSource(reader.ConnectableAPI(), "result")
-    scale = rng.uniform(0.7, 1.15) * rng.uniform(0.85, 1.0, 3)
-    texture.CreateInput("scale", Sdf.ValueTypeNames.Float4).Set(Gf.Vec4f(*scale.tolist(), 1.0))
-    texture.CreateOutput("rgb", Sdf.ValueTypeNames.Float3)
-    color = surface.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f)
-    color.ConnectToSource(texture.ConnectableAPI(), "rgb")
-    surface.CreateInput("roughness", Sdf.ValueTypeNames.Float).Set(float(rng.uniform(0.5, 1.0)))
+    image = UsdShade.Shader.Define(stage, f"{path}/Texture")
+    image.CreateIdAttr("UsdUVTexture")
+    relative = Path(os.path.relpath(texture, file.parent)).as_posix()
+    image.CreateInput("file", Sdf.ValueTypeNames.Asset).Set(Sdf.AssetPath(relative))
+    image.CreateInput("sourceColorSpace", Sdf.ValueTypeNames.Token).Set("sRGB")
+    image.CreateInput("wrapS", Sdf.ValueTypeNames.Token).Set("repeat")
+    image.CreateInput("wrapT", Sdf.ValueTypeNames.Token).Set("repeat")
+    image.CreateInput("st", Sdf.ValueTypeNames.Float2).ConnectToSource(reader.ConnectableAPI(), "result")
+    image.CreateInput("scale", Sdf.ValueTypeNames.Float4).Set(Gf.Vec4f(*scale.tolist(), 1.0))
+    image.CreateOutput("rgb", Sdf.ValueTypeNames.Float3)
+    color.ConnectToSource(image.ConnectableAPI(), "rgb")
     return look
 
 
