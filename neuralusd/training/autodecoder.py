@@ -38,7 +38,7 @@ class AutodecoderConfig:
         embedding_weight: of the mean square of the embeddings, which keeps them where new ones can be found.
         carved_steps: steps at first that compare volumes with what the outlines carve (`neuralusd.datasets.carving`),
             with no rendering: not in the paper, many times as fast, and still 2D supervision. The embeddings begin as
-            the principal components of what is carved, too.
+            the principal components of what is carved, too. color_weight: of colours among these steps' losses.
         steps, lr, betas: of Adam; the rate decays linearly. embedding_lr: times `lr`, of the embeddings.
     """
 
@@ -51,6 +51,7 @@ class AutodecoderConfig:
     foreground_weight: float = 10.0
     embedding_weight: float = 0.0
     carved_steps: int = 0
+    color_weight: float = 1.0
     steps: int = 4000
     lr: float = 5e-4
     embedding_lr: float = 1.0
@@ -113,7 +114,7 @@ class Autodecoder(nn.Module):
         thickness = (density * (2 / density.shape[-1])).clamp(1e-4, 20)  # along a cell
         solid = -(occupancy * torch.log(-torch.expm1(-thickness)) - (1 - occupancy) * thickness).mean()
         painted = ((volume - color).abs() * occupancy).sum() / (3 * occupancy.sum() + 1)
-        return solid + 0.2 * painted + self._small(embedding)
+        return solid + self.config.color_weight * painted + self._small(embedding)
 
     def _small(self, embedding: torch.Tensor) -> torch.Tensor:
         return self.config.embedding_weight * embedding.square().sum(-1).mean()
@@ -124,6 +125,7 @@ def train_autodecoder(
     config: AutodecoderConfig,
     output: str | Path,
     *,
+    initial: str | Path | None = None,
     vgg: str | Path | None = None,
     seed: int = 0,
     max_minutes: float | None = None,
@@ -137,6 +139,7 @@ def train_autodecoder(
     it goes and `output`/checkpoint, from which the same call resumes after a kill.
 
     Args:
+        initial: folder of an autodecoder of the same objects and configuration, whose weights it starts from.
         vgg: weights of the perceptual loss, see `VggPyramid`; None takes the stand-in, which the saved configuration
             says.
         max_minutes: ends the run early with the learning rate decayed all the same.
@@ -156,8 +159,10 @@ def train_autodecoder(
     carved = None
     if config.carved_steps:
         carved = carved_objects(views, model.decoder.resolutions[-1], trained_views, output / "carved.npz")
-        if not model.embeddings.config.codebooks:
+        if not model.embeddings.config.codebooks and initial is None:
             model.embeddings.table.weight.data.copy_(carved.components(model.decoder.config.embedding_dim))
+    if initial is not None:
+        _start_from(model, initial)
     cropped = views.cropped(config.resolution)
     table = model.embeddings.table.weight
     others = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter is not table]
@@ -197,6 +202,16 @@ def train_autodecoder(
     if (output / "log.jsonl").exists():
         plot_log(output)
     return found
+
+
+def _start_from(model: Autodecoder, initial: str | Path) -> None:
+    decoder = VolumeDecoder.from_pretrained(str(initial), subfolder="decoder", use_safetensors=True)
+    embeddings = ObjectEmbeddings.from_pretrained(str(initial), subfolder="embeddings", use_safetensors=True)
+    try:
+        model.decoder.load_state_dict(decoder.state_dict())
+        model.embeddings.load_state_dict(embeddings.state_dict())
+    except RuntimeError as error:
+        raise ValueError(f"{initial} is an autodecoder of other objects or of another configuration: {error}") from error
 
 
 @torch.no_grad()
