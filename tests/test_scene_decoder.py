@@ -7,12 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from diffusers import Flux2KleinPipeline, Flux2Transformer2DModel
 
+from neuralusd.errors import BackendError
 from neuralusd.models.adapters.attention_pool import AttnPool
+from neuralusd.models.adapters.backbone import EmptyPrompt, load_backbone, load_empty_prompt
 from neuralusd.models.adapters.background_token import BackgroundToken
 from neuralusd.models.adapters.scene_adapters import SceneAdapters, SceneCondition, image_rays
 from neuralusd.models.adapters.scene_tokens import SceneTokenizer
-from tests.tiny_flux2 import TOKENIZER, B, D, K, a_scene, noisy, tiny_transformer
+from neuralusd.pipelines.decode_scene import SceneDecoderPipeline, load_scene_decoder
+from tests.tiny_flux2 import SIZE, TOKENIZER, B, D, K, a_scene, noisy, save_klein, tiny_transformer
 
 
 @pytest.fixture
@@ -192,3 +196,136 @@ def test_the_background_token_looks_past_objects():
     assert torch.isfinite(token(patches, torch.zeros_like(mask))).all()  # objects everywhere
     with pytest.raises(ValueError, match="patches are 13 wide, not 12; take those of facebook/dinov2-base"):
         token(torch.randn(1, 9, 13))
+
+
+# -- the pipeline -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def klein(tmp_path_factory) -> str:
+    torch.manual_seed(0)
+    return save_klein(tmp_path_factory.mktemp("published") / "klein")
+
+
+@pytest.fixture(scope="module")
+def prompt(klein) -> EmptyPrompt:
+    return load_empty_prompt(klein)
+
+
+@pytest.fixture
+def decoder(klein, prompt, tokenizer) -> SceneDecoderPipeline:
+    """As it is before training."""
+    adapters = SceneAdapters.of(load_backbone(klein).transformer, context_dim=16)
+    pipeline = SceneDecoderPipeline(tokenizer, adapters, prompt, backbone=klein, sample_size=SIZE)
+    pipeline.load_backbone()
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def drawn(pipeline: SceneDecoderPipeline, scenes, seed: int = 0, **options) -> np.ndarray:
+    generator = torch.Generator().manual_seed(seed)
+    return pipeline(scenes, num_inference_steps=3, output_type="np", generator=generator, **options).images
+
+
+def test_before_training_it_draws_what_klein_draws_of_no_words(decoder, klein):
+    latents = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(3))
+    published = Flux2KleinPipeline.from_pretrained(klein)
+    published.set_progress_bar_config(disable=True)
+    options = {"num_inference_steps": 3, "latents": latents, "output_type": "np", "height": SIZE, "width": SIZE}
+    theirs = published(prompt="", guidance_scale=1.0, **options).images
+    assert np.array_equal(decoder(a_scene(), guidance_scale=1.0, **options).images, theirs)
+
+
+def test_it_draws_scenes_and_is_saved_beside_its_backbones_name(decoder, klein, tmp_path):
+    spoken(decoder.adapters)
+    scenes = [a_scene(0), a_scene(1)]
+    done = []
+    images = drawn(decoder, scenes, on_step=done.append)
+    assert images.shape == (2, SIZE, SIZE, 3) and done[-1] == 1.0 and done == sorted(done)
+    assert np.array_equal(drawn(decoder, scenes), images)  # of one seed
+    assert abs(drawn(decoder, scenes[::-1]) - images).mean() > 0.01
+    assert abs(drawn(decoder, scenes, guidance_scale=1.0) - images).mean() > 0.001
+    wide = replace(scenes[0], focal=np.array([0.5, 1.0]))  # twice as wide as high
+    height, width = drawn(decoder, wide).shape[1:3]
+    assert (height, width) == (24, 44)
+    assert drawn(decoder, wide, height=16).shape[1:3] == (16, 32)
+
+    decoder.save_pretrained(tmp_path / "decoder")
+    weights = {file.parent.name for file in (tmp_path / "decoder").rglob("*.safetensors")}
+    assert weights == {"scene_tokenizer", "adapters", "prompt"}  # and nothing of the backbone
+    again = load_scene_decoder(tmp_path / "decoder", device="cpu")
+    again.set_progress_bar_config(disable=True)
+    assert np.array_equal(drawn(again, scenes), images)
+    (tmp_path / "copy").symlink_to(klein)
+    assert again.config.backbone == klein
+    load_scene_decoder(tmp_path / "decoder", backbone=tmp_path / "copy", device="cpu")
+
+
+def test_a_drawing_that_is_stopped_leaves_the_backbone_as_it_was(decoder):
+    spoken(decoder.adapters)
+    inputs = noisy()
+    with torch.no_grad():
+        plain = decoder.transformer(**inputs).sample
+
+    def stop(done: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        drawn(decoder, a_scene(), on_step=stop)
+    with torch.no_grad():
+        assert torch.equal(decoder.transformer(**inputs).sample, plain)
+    drawn(decoder, a_scene())
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"num_inference_steps": 0}, "`num_inference_steps` is 0"),
+        ({"guidance_scale": float("nan")}, "`guidance_scale` is nan"),
+        ({"height": 30}, "`height` is 30 pixels; give a multiple of 4"),
+        ({"width": 2}, "`width` is 2 pixels"),
+        ({"latents": torch.zeros(1, 16, 4, 4)}, "those of this image are"),
+        ({"output_type": "jpg"}, "'pil', 'np' or 'latent'"),
+    ],
+)
+def test_a_drawing_that_cannot_be_made_says_why(decoder, options, says):
+    with pytest.raises(ValueError, match=says):
+        decoder(a_scene(), **options)
+    with pytest.raises(ValueError, match="differ in aspect"):
+        decoder([a_scene(), replace(a_scene(), focal=np.array([1.0, 2.0]))])
+    with pytest.raises(ValueError, match="no scene"):
+        decoder([])
+
+
+def test_a_backbone_that_cannot_be_had_says_why(decoder, klein, tmp_path):
+    decoder.save_pretrained(tmp_path / "decoder")
+    cases = {
+        "black-forest-labs/FLUX.2-klein-base-4B": "hub can be reached; or give a local folder",
+        str(tmp_path / "nowhere"): "is not a folder here; .*black-forest-labs/FLUX.2-klein-base-4B",
+        str(tmp_path): "has no transformer",
+    }
+    for name, says in cases.items():
+        with pytest.raises(BackendError, match=says):
+            load_backbone(name)
+    wider = save_klein(tmp_path / "wider", Flux2Transformer2DModel(**{**_config(klein), "num_layers": 3}))
+    with pytest.raises(BackendError, match="is not the backbone of this decoder: .*32 wide with 2 and 2 blocks"):
+        load_scene_decoder(tmp_path / "decoder", backbone=wider, device="cpu")
+    distilled = save_klein(tmp_path / "dev", Flux2Transformer2DModel(**{**_config(klein), "guidance_embeds": True}))
+    with pytest.raises(BackendError, match="guidance distilled"):
+        load_backbone(distilled)
+    weights = tmp_path / "wider/transformer/diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(BackendError, match="cannot be loaded as a FLUX.2 Klein"):
+        load_backbone(wider)
+    weights.rename(weights.with_name("diffusion_pytorch_model.bin"))
+    with pytest.raises(BackendError, match="diffusion_pytorch_model.bin is a pickle"):
+        load_backbone(wider)
+    with pytest.raises(BackendError, match="no model_index.json"):
+        load_scene_decoder(tmp_path)
+    with pytest.raises(ValueError, match="no backbone yet; call load_backbone"):
+        SceneDecoderPipeline.from_pretrained(tmp_path / "decoder")(a_scene())
+
+
+def _config(klein: str) -> dict:
+    config = dict(Flux2Transformer2DModel.load_config(klein, subfolder="transformer"))
+    return {name: value for name, value in config.items() if not name.startswith("_")}
