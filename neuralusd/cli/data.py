@@ -20,8 +20,9 @@ SUMMARY = "make worlds to train on, and pack them"
 DESCRIPTION = """\
 Data to train and evaluate on. `furniture` makes the furniture world: rooms with
 furniture as USD stages, with frames rendered by Blender's Cycles beside them.
-`orbits` shows each model by itself, from all around. `articulated` makes clips of
-furniture that moves in its joints.
+`orbits` shows each model by itself, from all around. `rooms` makes bedrooms and
+other rooms whose furniture stands as in rooms that people live in. `articulated`
+makes clips of furniture that moves in its joints.
 `import` makes a world of a dataset that you have: MOVi-E and others, with their
 own pictures. `pack` makes one file of a world's split, to train from or to carry
 elsewhere.
@@ -54,6 +55,20 @@ ORBITS_EXAMPLES = """\
 examples:
   neuralusd data orbits --out orbits
   neuralusd data orbits --out orbits --views 8 --resolution 64 --hold-out Lights
+"""
+ROOMS = """\
+Makes a world of furnished rooms, or goes on with one that is not finished. A
+grammar says what stands where: a bed with its head to a wall, nightstands beside
+it and lamps on them, a desk at a wall and a chair before it. Every room is a stage
+with one camera, whose lamps hold their own light, and a rendered frame beside it.
+Its splits are train, held_out_scenes (new rooms of the same models) and
+held_out_models (rooms of models that no other shows). It needs Blender as a Python
+module (the extra `blender`).
+"""
+ROOMS_EXAMPLES = """\
+examples:
+  neuralusd data rooms --out rooms
+  neuralusd data rooms --out homes --kind bedroom --kind "living room" --rooms 1000
 """
 ARTICULATED = """\
 Makes a world of clips of furniture that moves in its joints, or goes on with one
@@ -138,9 +153,23 @@ def add(commands: Any) -> None:
         metavar="CATEGORY",
         help="a category that is held out altogether; may be repeated (default: Vehicles, of the Debian package)",
     )
-    for each in (furniture, orbits):
+    rooms = add_command(kinds, "rooms", _rooms, "rooms furnished by a grammar", ROOMS, ROOMS_EXAMPLES)
+    rooms.add_argument("--out", required=True, metavar="DIR", help="folder of the world")
+    for option, default, what in (
+        ("--rooms", 200, "rooms to train on"),
+        ("--held-out-rooms", 32, "new rooms of the same models"),
+        ("--held-out-models", 32, "rooms of models no other room shows"),
+    ):
+        rooms.add_argument(option, type=_amount, default=default, metavar="N", help=f"{what} (default: {default})")
+    rooms.add_argument(
+        "--kind",
+        action="append",
+        metavar="KIND",
+        help="bedroom, living room or dining room; may be repeated, and they take turns (default: bedroom)",
+    )
+    for each in (furniture, orbits, rooms):
         each.add_argument("--furniture", metavar="DIR", help="folder of .sh3f catalogues or of USD assets")
-        _rendering_options(each, 128)
+        _rendering_options(each, 128, samples=16 if each is rooms else 8)
     _articulated_options(
         add_command(
             kinds, "articulated", _articulated, "clips of furniture that moves", ARTICULATED, ARTICULATED_EXAMPLES
@@ -156,8 +185,16 @@ def add(commands: Any) -> None:
         add_global_options(each)
 
 
+def _amount(text: str) -> int:
+    """A whole number of at least 0."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is not a whole number of at least 0")
+    return value
+
+
 def _none(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    raise UsageError(args.parser, "name a kind: furniture, orbits, articulated, import or pack")
+    raise UsageError(args.parser, "name a kind: furniture, orbits, rooms, articulated, import or pack")
 
 
 def _readers(parser: Parser) -> None:
@@ -287,13 +324,15 @@ def _articulated_options(parser: Parser) -> None:
     _rendering_options(parser, 96)
 
 
-def _rendering_options(parser: Parser, resolution: int) -> None:
+def _rendering_options(parser: Parser, resolution: int, samples: int = 8) -> None:
     parser.add_argument("--workers", type=count, default=2, metavar="N", help="processes (default: %(default)s)")
     parser.add_argument("--seed", type=seed, default=0, metavar="N")
     parser.add_argument(
         "--resolution", type=count, default=resolution, metavar="PX", help="a frame's side (default: %(default)s)"
     )
-    parser.add_argument("--samples", type=count, default=8, metavar="N", help="Cycles' samples a pixel (default: 8)")
+    parser.add_argument(
+        "--samples", type=count, default=samples, metavar="N", help=f"Cycles' samples a pixel (default: {samples})"
+    )
 
 
 def _orbits(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -311,6 +350,23 @@ def _orbits(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise CommandError(str(error)) from error
     console.say(f"{args.out}: {', '.join(f'{number} {split}' for split, number in made.items())}")
     return {"output": args.out, "models": made}
+
+
+def _rooms(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..datasets.rooms_world import make_rooms
+
+    check_folder(args.out)
+    names = ("rooms", "held_out_rooms", "held_out_models", "workers", "seed", "resolution", "samples")
+    options = {name: getattr(args, name) for name in names}
+    if args.furniture:
+        options["furniture"] = args.furniture
+    if args.kind:
+        options["kinds"] = args.kind
+    try:
+        made = make_rooms(args.out, **options, progress=not console.quiet)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    return _made(args, console, made)
 
 
 def _articulated(args: argparse.Namespace, console: Console) -> dict[str, Any]:

@@ -8,6 +8,7 @@ A room's space is in metres, Z up, its floor at z = 0; its north wall is at the 
 
 from __future__ import annotations
 
+import colorsys
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,9 @@ RULES = {BEDROOM: bedroom, LIVING_ROOM: living_room, DINING_ROOM: dining_room}
 NEEDED = {BEDROOM: "bed", LIVING_ROOM: "sofa", DINING_ROOM: "dining table"}
 TEXTURES = 240
 _FLOORS = ("planks", "planks", "planks", "tiles", "carpet", "carpet", "checker", "plain")
-_WALLS = ("plaster", "plaster", "plain", "plain", "stripes", "bricks")
+_WALLS = ("plaster", "plaster", "stripes", "bricks")
+# Of the walls that have no texture, but paint.
+_PAINTED = 0.65
 _TRIES = 60
 
 
@@ -158,7 +161,7 @@ def sample_room(
             height=float(height),
             ceiling=bool(rng.random() < 0.7),
             floor_look=_look(_FLOORS, rng, (0.8, 2.5), (0.75, 1.15)),
-            wall_look=_look(_WALLS, rng, (1.0, 3.0), (0.9, 1.2)),
+            wall_look=_paint(rng) if rng.random() < _PAINTED else _look(_WALLS, rng, (1.0, 3.0), (0.95, 1.25)),
             ceiling_look=RoomLook("", np.full(3, rng.uniform(0.75, 0.9)), 1.0, 0.9),
             camera_to_room=view.matrix,
             focal=np.full(2, view.focal),
@@ -212,11 +215,23 @@ def _kept(objects: list[RoomObject], seen: np.ndarray) -> list[RoomObject]:
 def _look(
     kinds: tuple[str, ...], rng: np.random.Generator, repeat: tuple[float, float], tone: tuple[float, float]
 ) -> RoomLook:
-    kind = kinds[int(rng.random() * len(kinds))]
-    offset = KINDS.index(kind)
-    number = int(rng.random() * (TEXTURES // len(KINDS))) * len(KINDS) + offset
+    for _ in range(3):
+        kind = kinds[int(rng.random() * len(kinds))]
+        number = int(rng.random() * (TEXTURES // len(KINDS))) * len(KINDS) + KINDS.index(kind)
+        mean = mean_color(f"{kind}_{number:03d}.png")
+        # Most floors and walls are of no loud colour; wood and bricks are what they are.
+        if kind in ("planks", "bricks") or np.ptp(mean) < 0.4 * mean.max():
+            break
     tint = rng.uniform(*tone) * rng.uniform(0.85, 1.0, 3)
     return RoomLook(f"{kind}_{number:03d}.png", tint, float(rng.uniform(*repeat)), float(rng.uniform(0.5, 1.0)))
+
+
+def _paint(rng: np.random.Generator) -> RoomLook:
+    """White to pastel, now and then a full colour."""
+    hue, full = rng.random(), rng.random() < 0.2
+    saturation = rng.uniform(0.2, 0.5) if full else rng.uniform(0.0, 0.2)
+    srgb = np.array(colorsys.hsv_to_rgb(hue, saturation, rng.uniform(0.6, 0.9) if full else rng.uniform(0.8, 0.96)))
+    return RoomLook("", srgb**2.2, 1.0, float(rng.uniform(0.6, 1.0)))
 
 
 def _light(room: Room, rng: np.random.Generator) -> None:
@@ -225,23 +240,25 @@ def _light(room: Room, rng: np.random.Generator) -> None:
     room.evening = bool(lamps) and bool(rng.random() < 0.35)
     for lamp in lamps:
         # In the daytime some are off.
-        lit = room.evening or rng.random() < 0.5
+        lit = room.evening or rng.random() < 0.4
         lamp.glow = float(rng.uniform(0.7, 1.4)) if lit else 0.0
-    dim = rng.uniform(0.05, 0.16) if room.evening else 1.0
+    # A ceiling keeps much of the sky's light out.
+    dim = rng.uniform(0.12, 0.28) if room.evening else (1.5 if room.ceiling else 0.85)
     blue = np.array([0.75, 0.86, 1.0]) if room.evening else 1 - rng.uniform(0, 0.12, 3)
     room.lights.append(RoomLight("sky", float(dim * rng.uniform(0.7, 1.2)), blue))
     width, north = float(room.floor[1, 0]), float(room.floor[2, 1])
     south = float(room.floor[0, 1])
     side = rng.random() < 0.5
     size = (float(rng.uniform(1.0, 2.0)), float(rng.uniform(0.9, 1.4)))
-    y, z = rng.uniform(max(0.0, south) + 0.5, north - 0.6), rng.uniform(1.2, 1.7)
+    # Towards the camera rather, where it lights nothing from quite near.
+    y, z = rng.uniform(south + 0.5, 0.5 * north), rng.uniform(1.2, 1.7)
     matrix = np.eye(4)
     # Rows are the light's right, up and back; it shines along -Z, into the room.
     inward = 1.0 if side else -1.0
     matrix[:3, :3] = [[0.0, -inward, 0.0], [0.0, 0.0, 1.0], [-inward, 0.0, 0.0]]
     matrix[3, :3] = [0.02 if side else width - 0.02, y, z]
     tint = np.array([1.0, 0.96, 0.88]) if rng.random() < 0.5 else np.array([0.9, 0.95, 1.0])
-    room.lights.append(RoomLight("window", float(dim * rng.uniform(4.0, 9.0)), tint, matrix, size))
+    room.lights.append(RoomLight("window", float(dim * rng.uniform(5.0, 11.0)), tint, matrix, size))
 
 
 def _quaternion(matrix: np.ndarray) -> np.ndarray:

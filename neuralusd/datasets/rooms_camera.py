@@ -11,6 +11,8 @@ from .rooms_grammar import RoomObject
 CANDIDATES = 40
 # Metres that the eye keeps away from things and walls.
 CLEAR = 0.35
+# Sine of how far a view looks down.
+STEEPEST = 0.4
 # Objects of whose box less than this share of the area is in the picture are not part of it.
 LEAST_SHARE = 0.15
 
@@ -37,12 +39,12 @@ def choose_view(
     low, high = corners.min((0, 1)), corners.max((0, 1))
     middles = corners.mean(1)
     target = 0.5 * middles[0] + 0.25 * middles.mean(0) + 0.125 * (low + high) + rng.uniform(-0.35, 0.35, (n, 3))
-    target[:, 2] = rng.uniform(0.35, 0.95, n)
+    target[:, 2] = rng.uniform(0.45, 1.05, n)
     # A person's eye; now and then a photographer's, higher or lower.
     eye_height = np.where(rng.random(n) < 0.75, rng.uniform(1.35, 1.75, n), rng.uniform(1.0, 2.15, n))
     eye_height = np.minimum(eye_height, height - 0.15)
     reach = 0.5 * np.linalg.norm((high - low)[:2])
-    distance = reach * rng.uniform(0.75, 1.35, n) / np.tan(fov / 2) + 0.3
+    distance = reach * rng.uniform(0.5, 1.15, n) / np.tan(fov / 2) + 0.3
     azimuth = np.radians(rng.uniform(-52, 52, n))
     eye = np.stack(
         [target[:, 0] + distance * np.sin(azimuth), target[:, 1] - distance * np.cos(azimuth), eye_height], 1
@@ -56,8 +58,8 @@ def choose_view(
     largest = covered.max(1) < 0.62
     seen = share >= LEAST_SHARE
     score = (share >= 0.6).mean(1) + 0.5 * share.mean(1) + 0.6 * np.minimum(share[:, 0], 0.85)
-    score += 0.25 * np.sqrt(np.minimum(covered.sum(1), 0.7)) + 0.15 * rng.random(n)
-    usable = clear & largest & (share[:, 0] > 0.55) & (eye[:, 1] < depth - 1.2)
+    score += 0.6 * np.sqrt(np.minimum(covered.sum(1), 0.9)) + 0.2 * rng.random(n)
+    usable = clear & largest & (share[:, 0] > 0.55) & (eye[:, 1] < depth - 1.2) & (matrices[:, 2, 2] < STEEPEST)
     for index in np.argsort(-np.where(usable, score, -np.inf))[:6]:
         if not usable[index]:
             break

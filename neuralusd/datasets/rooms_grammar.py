@@ -278,18 +278,18 @@ def bedroom(plan: Plan) -> bool:
         return False
     _nightstands(plan, bed, wall)
     extras: list[tuple[float, Callable[[], object]]] = [
-        (0.55, lambda: plan.against_wall("wardrobe", clear=0.45)),
-        (0.45, lambda: _dresser(plan)),
-        (0.35, lambda: _desk(plan)),
-        (0.25, lambda: plan.against_wall("bookcase", clear=0.3)),
-        (0.12, lambda: _dressing_table(plan)),
-        (0.22, lambda: plan.in_corner("armchair", turned=True)),
-        (0.25, lambda: plan.in_corner("floor lamp")),
-        (0.35, lambda: plan.in_corner("plant")),
-        (0.18, lambda: plan.before("trunk", bed, plan.between(0.03, 0.15), turn=0.0)),
+        (0.65, lambda: plan.against_wall("wardrobe", clear=0.45)),
+        (0.55, lambda: _dresser(plan)),
+        (0.42, lambda: _desk(plan)),
+        (0.3, lambda: plan.against_wall("bookcase", clear=0.3)),
+        (0.14, lambda: _dressing_table(plan)),
+        (0.28, lambda: plan.in_corner("armchair", turned=True)),
+        (0.28, lambda: plan.in_corner("floor lamp")),
+        (0.45, lambda: plan.in_corner("plant")),
+        (0.2, lambda: plan.before("trunk", bed, plan.between(0.03, 0.15), turn=0.0)),
         (0.08, lambda: plan.against_wall("clothes rack")),
         (0.05, lambda: plan.against_wall("crib")),
-        (0.08, lambda: plan.against_wall("toy")),
+        (0.1, lambda: plan.against_wall("toy")),
     ]
     _some(plan, extras)
     return True

@@ -16,7 +16,7 @@ from .rooms_grammar import RoomObject
 from .rooms_view import shell_faces
 
 # Watts per steradian and square metre over a bulb's sphere; see `_write_bulb`.
-BULB = 60.0
+BULB = 36.0
 
 
 def write_room(
