@@ -14,7 +14,8 @@ from ..models.prior.background import SIZE
 from ..models.prior.packing import pose_vector
 from ..models.prior.variables import POSE_DIM
 from .furniture_assets import FurnitureAsset, asset_folder_name
-from .rooms import background_view, room_latents, sample_room
+from .rooms import room_latents, sample_room
+from .rooms_view import background_view
 
 
 @dataclass
@@ -50,6 +51,7 @@ def make_room_latents(
     Raises:
         ValueError: the library has no models that such rooms need.
     """
+    library = list(library)
     names = [asset_folder_name(asset.id) for asset in library]
     index = {asset.id: number for number, asset in enumerate(library)}
     made = RoomLatents(
@@ -62,7 +64,7 @@ def make_room_latents(
     )
     for number in tqdm(range(count), desc="rooms", mininterval=5):
         rng = np.random.default_rng([seed, number])
-        room = sample_room(list(library), rng, kind=kinds[number % len(kinds)])
+        room = sample_room(library, rng, kind=kinds[number % len(kinds)])
         scene, ids = room_latents(room)
         order = sorted(range(len(ids)), key=lambda at: -_share(scene.objects[at].translation, scene.objects[at].scale))
         for slot, at in enumerate(order[:slots]):
