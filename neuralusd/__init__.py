@@ -13,7 +13,7 @@ from typing import Any
 from neuralusd._version import __version__
 
 # The public functions live in neuralusd.api, which imports far more than USD; they load on first use.
-_API = ("encode", "render", "edit", "lift")
+_API = ("encode", "render", "edit", "resample", "lift")
 
 __all__ = ["__version__", *_API]
 

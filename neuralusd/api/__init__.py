@@ -8,6 +8,7 @@ from .encoding import Encoded, PhotoWarning, encode, encode_photo
 from .lifting import LiftWarning, lift
 from .progress import Cancelled, Progress
 from .rendering import render, render_passes
+from .resampling import ResampleWarning, resample
 from .shots import base_stage, has_tokens, open_shot
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "LiftWarning",
     "PhotoWarning",
     "Progress",
+    "ResampleWarning",
     "base_stage",
     "edit",
     "edit_over",
@@ -26,4 +28,5 @@ __all__ = [
     "open_shot",
     "render",
     "render_passes",
+    "resample",
 ]

@@ -1,0 +1,80 @@
+"""The weights of `resample`: a prior over scene latents and its codecs."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..backends import DEFAULT_BACKEND
+from ..errors import BackendError
+
+if TYPE_CHECKING:
+    from ..pipelines.resample import ResamplePipeline
+
+MINI_FOLDER = Path(__file__).parents[1] / "weights" / "mini_rooms"
+
+
+def open_prior(backend: str | Path | None = None) -> ResamplePipeline:
+    """The pipeline of a backend, which stays loaded.
+
+    Args:
+        backend: "mini" (None is the same), a folder in diffusers' format, or a hub id.
+
+    Raises:
+        BackendError: there is no such backend, it has no prior over scenes, or its weights cannot be loaded.
+    """
+    name = str(DEFAULT_BACKEND if backend is None else backend)
+    if name == DEFAULT_BACKEND:
+        if not (MINI_FOLDER / "model_index.json").is_file():
+            raise BackendError(
+                f"no weights of resample's prior are in {MINI_FOLDER}: none come along yet. Train some with `neuralusd "
+                "train`, and name their folder (--backend)"
+            )
+        return _load(str(MINI_FOLDER))
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+            return _load(name)
+        raise BackendError(
+            f"'{name}' is no backend of resample: no folder of this name. Name a folder that `neuralusd train` wrote, "
+            f"a hub id, or {DEFAULT_BACKEND}"
+        )
+    try:
+        kind = json.loads((folder / "model_index.json").read_text(encoding="utf-8")).get("_class_name")
+    except FileNotFoundError:
+        kind = None
+    except (OSError, ValueError, AttributeError) as error:
+        raise BackendError(f"{folder / 'model_index.json'} cannot be read: {error}") from error
+    if kind != "ResamplePipeline":
+        holds = f"a {kind}" if kind else "no diffusers pipeline"
+        raise BackendError(
+            f"{folder} holds {holds}, and no prior over scenes, so it cannot resample. Name the folder of a "
+            "ResamplePipeline"
+        )
+    return _load(str(folder))
+
+
+@lru_cache(maxsize=2)
+def _load(location: str) -> ResamplePipeline:
+    import torch
+    from diffusers.utils import logging
+    from safetensors import SafetensorError
+
+    from ..pipelines.resample import ResamplePipeline
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        pipeline = ResamplePipeline.from_pretrained(location, dtype=torch.float32, use_safetensors=True)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise BackendError(
+            f"the prior in '{location}' cannot be loaded: {error}. neuralusd loads safetensors in diffusers' folder "
+            "format only"
+        ) from error
+    finally:
+        logging.set_verbosity(verbosity)
+        logging.enable_progress_bar()
+    return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
