@@ -158,7 +158,7 @@ result["render"] = refused(bpy.ops.neuralusd.render)
             "Set Up" in cure for cure in missing.values()
         )
         assert all(ok for _, ok, _, _ in found["good"]) and found["good"][-1][:3] == ["Weights", True, "mini"]
-        assert "encode" in found["good"][-2][2] and "not built yet: resample, compose, depict" in found["good"][-2][2]
+        assert "encode" in found["good"][-2][2] and "not built yet: compose, depict" in found["good"][-2][2]
         assert "/no/such/python" in found["render"]
 
     def test_without_an_environment_a_button_says_what_to_press(self, blender, tmp_path):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from .._version import __version__
-from . import data, demo, doctor, edit, encode, evaluate, lift, render, serve, train
+from . import data, demo, doctor, edit, encode, evaluate, lift, render, resample, serve, train
 from .console import CANCELLED, DONE, FAILED, USAGE, Console
 from .parser import Parser, UsageError, add_global_options, ready
 
@@ -31,7 +31,7 @@ usage; 130 cancelled.
 stand after it too.
 """
 
-COMMANDS = (encode, render, edit, lift, serve, doctor, demo, data, train, evaluate)
+COMMANDS = (encode, render, edit, resample, lift, serve, doctor, demo, data, train, evaluate)
 
 
 def build_parser() -> Parser:

@@ -35,6 +35,7 @@ examples:
   neuralusd render shot.usda -o "frames/out.####.png" --frames 1:24 --resume
   neuralusd render edit.usda -o after.png --before-image before.png
   neuralusd render shot.usda -o out.png --guidance 3 --guidance-for appearance=1.5
+  neuralusd render variations.usda --variant neuralResample=sample_3 -o out.png
 """
 MODALITIES = ("appearance", "geometry", "pose")
 
@@ -51,6 +52,13 @@ def add(commands: Any) -> None:
         help="the PNG; of several frames out.0001.png and so on, or where #### or %%04d stands in the name",
     )
     parser.add_argument("--camera", metavar="PATH", help="camera prim (default: the stage's own)")
+    parser.add_argument(
+        "--variant",
+        action="append",
+        type=pair(str, "neuralResample=sample_3"),
+        metavar="SET=NAME",
+        help="a variant that is selected wherever the stage has that variant set; may be repeated",
+    )
     time = parser.add_mutually_exclusive_group()
     time.add_argument("--frame", type=number, metavar="N", help="time code (default: the earliest)")
     time.add_argument("--frames", type=frames, metavar="SPEC", help="time codes: 1:24, 1:24x2, or 1,3,7")
@@ -76,6 +84,7 @@ def add(commands: Any) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     modality_guidance = once(args.parser, "--guidance-for", args.guidance_for)
+    variants = once(args.parser, "--variant", args.variant)
     for name in set(modality_guidance) - set(MODALITIES):
         raise UsageError(args.parser, f"argument --guidance-for: {name} is none of {', '.join(MODALITIES)}")
     if args.no_hold and (args.before or args.before_image):
@@ -87,6 +96,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
     stage = open_shot(args.stage)
     _say_sidecar(console, args.stage, stage)
+    for name, variant in variants.items():
+        _select(stage, name, variant)
     before = open_shot(args.before) if args.before else None
     if not args.no_hold:
         before = before or base_stage(stage)
@@ -113,7 +124,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
                 bar.update(steps * index + step - bar.n)
 
             earlier = frame_path(Path(args.before_image), time or 0.0, several) if args.before_image else None
-            made = _made(path, stage, args.camera, time, options) if args.resume else None
+            made = _made(path, stage, args.camera, time, {**options, "variants": variants}) if args.resume else None
             if made is None:
                 image = render(
                     stage,
@@ -125,6 +136,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
                     progress=show,
                     **options,
                 )
+                image.info["neuralusd"]["variants"] = variants
                 save_image(image, path)
                 made = image.info["neuralusd"]
                 console.say(str(path))
@@ -134,6 +146,16 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if images and images[0]["camera"] == "framed":
         console.note("the stage has no camera, so it was framed from its front, as usdrecord does")
     return {"images": images}
+
+
+def _select(stage: Usd.Stage, name: str, variant: str) -> None:
+    """Selects a variant for this rendering, in the stage's session."""
+    from pxr import Usd
+
+    from ..stage.variations import select_variant
+
+    with Usd.EditContext(stage, stage.GetSessionLayer()):
+        select_variant(stage, name, variant)
 
 
 def _say_sidecar(console: Console, name: str, stage: Usd.Stage) -> None:
@@ -161,6 +183,7 @@ def _made(
     asked |= {"time": time} | ({"camera": camera} if camera else {})
     if "backend" in asked:
         asked["backend"] = str(asked["backend"])
+    made.setdefault("variants", {})
     if any(made.get(name) != value for name, value in asked.items()):
         return None
     files = [layer.realPath for layer in stage.GetUsedLayers() if layer.realPath]

@@ -406,7 +406,7 @@ class Client:
         """Asks for a job, and returns as soon as it is queued.
 
         Args:
-            verb: "encode", "encode_photo", "render", "edit", "lift": see `info()["verbs"]`.
+            verb: "encode", "encode_photo", "render", "edit", "resample", "lift": see `info()["verbs"]`.
             arguments: of the verb; None is as good as leaving it away. A file is a path; to a service that is not
                 local it is sent first, unless it is "upload:..." (see `upload`) or "root:..." (a file there).
 

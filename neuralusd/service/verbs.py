@@ -171,9 +171,38 @@ class Lift(Verb):
         return self
 
 
-VERBS: dict[str, type[Verb]] = {verb.verb: verb for verb in (Encode, EncodePhoto, Render, Edit, Lift)}
+class Resample(Verb):
+    """See `neuralusd.api.resample`. Result: "variantSet", "samples" (each: what moved, changed, is new, is gone),
+    "base".
+    File: "variations.usdc"; with `sheet` "sheet.png", with `pictures` "source.png", "sample_1.png" ...
+    """
+
+    verb = "resample"
+    files = ("stage",)
+    weights = ("backend", "render_backend")
+    names = ("mini",)
+
+    stage: Text
+    keep: Annotated[list[Text], Field(max_length=1000)] | None = None
+    vary: dict[Text, Annotated[float, Field(ge=0, le=1)]] | None = None
+    remove: Texts | None = None
+    insert: bool | None = None
+    samples: Annotated[int, Field(ge=1, le=100)] | None = None
+    seed: Seed | None = None
+    steps: Steps | None = None
+    guidance: Guidance | None = None
+    camera: Text | None = None
+    time: float | None = None
+    settle: bool | None = None
+    sheet: bool = False
+    pictures: bool = False
+    backend: Text | None = None
+    render_backend: Text | None = None
+
+
+VERBS: dict[str, type[Verb]] = {verb.verb: verb for verb in (Encode, EncodePhoto, Render, Edit, Resample, Lift)}
 # Of the six verbs of the design, those that nobody can ask for yet.
-NOT_BUILT = ("resample", "compose", "depict")
+NOT_BUILT = ("compose", "depict")
 
 
 def describe() -> dict[str, Any]:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from pxr import Sdf, UsdGeom, UsdUtils
 
 from .. import stage as stages
-from ..api import base_stage, edit, edit_over, encode, encode_photo, lift, open_shot, render, render_passes
+from ..api import base_stage, edit, edit_over, encode, encode_photo, lift, open_shot, render, render_passes, resample
 from ..api.shots import BASE_KEY
 from ..backends import DEFAULT_BACKEND, load_backend
 from ..images import save_image
 from ..scene import Scene
+from ..stage.variations import list_samples, variant_set
 from .confine import check_stage
 
 if TYPE_CHECKING:
@@ -193,11 +194,45 @@ def run_lift(task: Task) -> dict[str, Any]:
     }
 
 
+def run_resample(task: Task) -> dict[str, Any]:
+    given = task.arguments
+    source = given["stage"]
+    task.check(source)
+    target = task.work / "variations.usdc"
+    options = (
+        "keep", "vary", "remove", "insert", "samples", "seed", "steps", "guidance", "camera", "time", "settle",
+        "backend", "render_backend",
+    )  # fmt: skip
+
+    def show(name: str, picture: Image) -> None:
+        if given.get("pictures"):
+            picture.save(task.files / f"{name}.png", "PNG")
+        task.show(picture)
+
+    stage = resample(
+        source,
+        target,
+        sheet=task.files / "sheet.png" if given.get("sheet") else None,
+        # Whose job may not read everything must not have it read for him by a name in a stage.
+        photographs=source not in task.confined,
+        on_picture=show if given.get("pictures") or given.get("sheet") else None,
+        progress=lambda step, steps: task.step(step, steps, "resampling"),
+        **task.get(*options),
+    )
+    layer = stage.GetRootLayer()
+    made = {"variantSet": variant_set(stage), "samples": [vars(each) for each in list_samples(stage)]}
+    _rename_files(task, layer)
+    stages.save(stage)
+    os.replace(target, task.files / "variations.usdc")
+    return {**made, "base": layer.customLayerData.get(BASE_KEY)}
+
+
 RUN: dict[str, Callable[[Task], dict[str, Any]]] = {
     "encode": run_encode,
     "encode_photo": run_encode_photo,
     "render": run_render,
     "edit": run_edit,
+    "resample": run_resample,
     "lift": run_lift,
 }
 

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pxr import Sdf, Tf, Usd, UsdGeom
@@ -369,3 +370,43 @@ def _home(base: Usd.Stage) -> Sdf.Path:
     while base.GetPrimAtPath(path):
         path, number = Sdf.Path(f"/Resampled{number}"), number + 1
     return path
+
+
+@dataclass
+class SampleSummary:
+    """What a sample's variant holds: paths of prims that moved, look different, are new, are gone; and whether the
+    camera changed."""
+
+    name: str
+    moved: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    new: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    camera: bool = False
+
+
+def list_samples(stage: Usd.Stage) -> list[SampleSummary]:
+    """The samples of a stage's root layer, in their order; none where it is no layer of variations."""
+    layer, name = stage.GetRootLayer(), variant_set(stage)
+    found: dict[str, SampleSummary] = {}
+    for root in layer.rootPrims:
+        own = root.variantSets.get(name) if name else None
+        for variant in own.variantList if own is not None else ():
+            if variant.name != ORIGINAL:
+                _summarise(
+                    variant.primSpec, str(root.path), found.setdefault(variant.name, SampleSummary(variant.name))
+                )
+    return sorted(found.values(), key=lambda each: (len(each.name), each.name))
+
+
+def _summarise(spec: Sdf.PrimSpec, path: str, out: SampleSummary) -> None:
+    if "neural:presence" in spec.properties and spec.properties["neural:presence"].default == 0:
+        out.gone.append(path)
+    elif spec.specifier == Sdf.SpecifierDef and "NeuralAssetAPI" in str(spec.GetInfo("apiSchemas")):
+        out.new.append(path)
+    else:
+        out.moved += [path] * any(each.name.startswith("xformOp") for each in spec.properties)
+        out.changed += [path] * spec.hasReferences
+    out.camera |= "focalLength" in spec.properties
+    for child in spec.nameChildren:
+        _summarise(child, f"{path}/{child.name}", out)
