@@ -219,8 +219,8 @@ def _look(
         kind = kinds[int(rng.random() * len(kinds))]
         number = int(rng.random() * (TEXTURES // len(KINDS))) * len(KINDS) + KINDS.index(kind)
         mean = mean_color(f"{kind}_{number:03d}.png")
-        # Most floors and walls are of no loud colour; wood and bricks are what they are.
-        if kind in ("planks", "bricks") or np.ptp(mean) < 0.4 * mean.max():
+        # Most floors and walls are neither loud nor dark; wood and bricks are what they are.
+        if kind in ("planks", "bricks") or (np.ptp(mean) < 0.4 * mean.max() and mean.max() > 0.2):
             break
     tint = rng.uniform(*tone) * rng.uniform(0.85, 1.0, 3)
     return RoomLook(f"{kind}_{number:03d}.png", tint, float(rng.uniform(*repeat)), float(rng.uniform(0.5, 1.0)))

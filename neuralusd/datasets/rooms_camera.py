@@ -59,6 +59,8 @@ def choose_view(
     seen = share >= LEAST_SHARE
     score = (share >= 0.6).mean(1) + 0.5 * share.mean(1) + 0.6 * np.minimum(share[:, 0], 0.85)
     score += 0.6 * np.sqrt(np.minimum(covered.sum(1), 0.9)) + 0.2 * rng.random(n)
+    # Nothing but the first of them should fill the picture.
+    score -= 2.0 * np.maximum(covered[:, 1:].max(1) - 0.2, 0.0)
     usable = clear & largest & (share[:, 0] > 0.55) & (eye[:, 1] < depth - 1.2) & (matrices[:, 2, 2] < STEEPEST)
     for index in np.argsort(-np.where(usable, score, -np.inf))[:6]:
         if not usable[index]:

@@ -21,6 +21,7 @@ WALLS = (NORTH, WEST, EAST)
 YAW = {NORTH: 0.0, WEST: 90.0, EAST: -90.0}
 # Between things, and between a thing and a wall; metres.
 APART, FROM_WALL = 0.02, 0.01
+TALL = 1.3
 Rectangle = tuple[float, float, float, float]
 
 
@@ -145,12 +146,15 @@ class Plan:
             return None
         model, scale = found
         w, d = model.asset.size[0] * scale[0], model.asset.size[1] * scale[1]
+        tall = model.asset.size[2] * scale[2] > TALL
         for _ in range(tries):
             wall = walls[int(self.rng.random() * len(walls))]
             length = self.width if wall == NORTH else self.depth
             if w > length:
                 continue
-            at = self.between(w / 2, length - w / 2) if along is None else along(w / 2, length)
+            # What is high would hide the room where it stands at the south.
+            low = 0.45 * length if tall and wall != NORTH else 0.0
+            at = self.between(max(w / 2, low), length - w / 2) if along is None else along(w / 2, length)
             gap = FROM_WALL + 0.03 * float(self.rng.random())
             x, y = self.beside_wall(wall, at, gap + d / 2)
             front = bounds(*self.beside_wall(wall, at, gap + d + clear / 2), YAW[wall], 0.8 * w, clear)
