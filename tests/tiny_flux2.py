@@ -43,11 +43,24 @@ def tiny_vae() -> AutoencoderKLFlux2:
     ).eval()
 
 
-def save_klein(folder: Path, transformer: Flux2Transformer2DModel | None = None) -> str:
+def knowing_vae(pictures: np.ndarray) -> AutoencoderKLFlux2:
+    """One that has seen pictures (N, H, W, 3): their normalised latents differ, as those of a trained one do."""
+    vae = tiny_vae()
+    with torch.no_grad():
+        images = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 127.5 - 1
+        latents = Flux2KleinPipeline._patchify_latents(vae.encode(images).latent_dist.mode())
+        vae.bn.running_mean.copy_(latents.mean((0, 2, 3)))
+        vae.bn.running_var.copy_(latents.var((0, 2, 3)))
+    return vae
+
+
+def save_klein(
+    folder: Path, transformer: Flux2Transformer2DModel | None = None, vae: AutoencoderKLFlux2 | None = None
+) -> str:
     """A FLUX.2 Klein as it is published, text encoder included."""
     Flux2KleinPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
-        vae=tiny_vae(),
+        vae=vae or tiny_vae(),
         text_encoder=_text_encoder(),
         tokenizer=_tokenizer(),
         transformer=transformer or tiny_transformer(),

@@ -35,7 +35,7 @@ class CrossAttention(nn.Module):
             layer(values).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer, values in ((self.to_q, queries), (self.to_k, context), (self.to_v, context))
         )
-        q, k = self.norm_q(q).to(v.dtype), self.norm_k(k).to(v.dtype)
+        q, k = self.norm_q(q.float()).to(v.dtype), self.norm_k(k.float()).to(v.dtype)
         found = F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask[:, None, None])
         return self.to_out(found.transpose(1, 2).flatten(2))
 

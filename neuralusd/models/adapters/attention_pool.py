@@ -27,8 +27,8 @@ class AttnPool(ModelMixin, ConfigMixin):
     def __init__(
         self,
         feature_dim: int = 8,
-        tokens: int = 8,
-        token_dim: int = 128,
+        tokens: int = 4,
+        token_dim: int = 256,
         hidden_dim: int = 512,
         heads: int = 8,
         layers: int = 2,

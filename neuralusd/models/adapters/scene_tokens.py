@@ -63,9 +63,9 @@ class SceneTokenizer(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(
         self,
-        slots: int = 12,
-        tokens: int = 8,
-        token_dim: int = 128,
+        slots: int = 16,
+        tokens: int = 4,
+        token_dim: int = 256,
         background_dim: int = 768,
         context_dim: int = 1024,
         hidden_dim: int = 1024,
