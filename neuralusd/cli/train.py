@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .console import CommandError, Console
 from .files import check_folder
 from .parser import Parser, UsageError, add_command, count, positive, seed
+from .train_decoder import DECODER_NAMES, decoder_config, train_decoder
 
 if TYPE_CHECKING:
     from ..datasets.packed import PackedWorld
@@ -23,7 +24,7 @@ LIFT_NAMES = (
     "lift",
     "lift-mini",
     "lift-mini-16",
-    "lift-mini-4",
+    "lift-mini-8",
     "lift-mini-deeper",
     "lift-mini-mean-deviation",
     "lift-mini-no-attention",
@@ -72,7 +73,8 @@ def _arguments(parser: Parser) -> None:
         "--config",
         default="mini",
         metavar="NAME|FILE",
-        help=f"what is trained: {', '.join(sorted(CONFIGS))}; for `lift` {', '.join(LIFT_NAMES)}; or a .json file "
+        help=f"what is trained: {', '.join(sorted(CONFIGS))}; for `lift` {', '.join(LIFT_NAMES)}; "
+        f"for the full size's decoder of scene latents {', '.join(DECODER_NAMES)}; or a .json file "
         "as the training_config.json that a run writes (default: mini)",
     )
     parser.add_argument(
@@ -139,6 +141,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise UsageError(args.parser, "the following arguments are required: -o/--output")
     if console.quiet:
         os.environ["TQDM_DISABLE"] = "1"
+    decoder = decoder_config(args)
+    if decoder is not None:
+        return train_decoder(args, decoder, console, leading)
     lift = _lift_config(args)
     if lift is not None:
         return _train_lift(args, lift, console, leading)

@@ -211,7 +211,7 @@ def _start_from(model: Autodecoder, initial: str | Path) -> None:
         model.decoder.load_state_dict(decoder.state_dict())
         model.embeddings.load_state_dict(embeddings.state_dict())
     except RuntimeError as error:
-        raise ValueError(f"{initial} is an autodecoder of other objects or of another configuration: {error}") from error
+        raise ValueError(f"{initial} is an autodecoder of other objects or another configuration: {error}") from error
 
 
 @torch.no_grad()

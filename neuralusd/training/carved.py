@@ -27,11 +27,15 @@ class CarvedObjects:
     def components(self, count: int) -> torch.Tensor:
         """(O, count): the first principal components of the objects, of a mean square of 1 / count.
 
-        The leading ones are toned down to the square root of their size, or the others would say nothing.
+        The leading ones are toned down to the square root of their size, or the others would say nothing. Where an
+        object is not, its mean colour counts: a colour that goes wherever the shape goes would be spread over as many
+        components as there are shapes.
         """
         objects, side = self.volumes.shape[:2]
         half = self.volumes.reshape(objects, side // 2, 2, side // 2, 2, side // 2, 2, 4).mean((2, 4, 6)) / 255
-        half[..., 1:] = half[..., :1] * (half[..., 1:] - 0.5)
+        solid = half[..., :1]
+        mean = (solid * half[..., 1:]).sum((1, 2, 3), keepdims=True) / (solid.sum((1, 2, 3), keepdims=True) + 1e-6)
+        half[..., 1:] = solid * half[..., 1:] + (1 - solid) * mean - 0.5
         values = torch.from_numpy(half.reshape(objects, -1).astype(np.float32))
         left, size, _ = torch.linalg.svd(values - values.mean(0), full_matrices=False)
         found = (left * size.sqrt())[:, :count]

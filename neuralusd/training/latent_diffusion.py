@@ -65,10 +65,12 @@ class LatentDiffusionConfig:
 
 FULL = LatentDiffusionConfig(unet={"context_dim": 1024, "transformer_depth": 2}, picture_encoder={"resolution": 128})
 MINI = LatentDiffusionConfig(
+    resolution=4,  # where a step costs a quarter of one at 8: see docs/training_lift.md
     unet={
         "width": 32,
-        "multipliers": (2, 3),
+        "multipliers": (3, 3),
         "depth": 1,
+        "attention_resolutions": (4, 2),
         "attention_heads": 4,
         "context_dim": 128,
         "pooled_dim": 128,
@@ -76,11 +78,11 @@ MINI = LatentDiffusionConfig(
     picture_encoder={"resolution": 64, "channels": (24, 48, 96), "token_dim": 128},
     text=None,
     word_dim=384,
-    batch_size=16,
-    steps=4000,
+    batch_size=32,
+    steps=12_000,
     lr=1e-3,
-    ema_decay=0.995,
-    noise_mean=1.2,  # 8 x 8 x 8 x 64 numbers of a latent, 256 of the embedding behind it: 0.5 ln(128) more than EDM
+    ema_decay=0.998,
+    noise_mean=0.8,  # 4 x 4 x 4 x 192 numbers of a latent, 256 of the embedding behind it: 0.5 ln(48) more than EDM
 )
 
 

@@ -43,6 +43,13 @@ def _decoder(**changes: Any) -> LiftTrainingConfig:
     )
 
 
+def _at(resolution: int, attention: tuple[int, ...], noise_mean: float) -> LiftTrainingConfig:
+    """`lift-mini` with diffusion at another stage of the decoder, whose latents have more numbers."""
+    old = MINI.diffusion
+    unet = {**old.unet, "attention_resolutions": attention}
+    return replace(MINI, diffusion=replace(old, resolution=resolution, unet=unet, noise_mean=noise_mean))
+
+
 LIFT_CONFIGS: dict[str, LiftTrainingConfig] = {
     "lift-mini": MINI,
     "lift": LiftTrainingConfig(autodecoder.FULL, latent_diffusion.FULL),
@@ -54,11 +61,8 @@ LIFT_CONFIGS: dict[str, LiftTrainingConfig] = {
     # What begins from carved volumes is ours.
     "lift-mini-not-carved": replace(MINI, autodecoder=replace(MINI.autodecoder, carved_steps=0)),
     # Section 4.4 and B.2: where diffusion takes place, and how latents are normalised.
-    "lift-mini-4": replace(
-        MINI,
-        diffusion=replace(MINI.diffusion, resolution=4, unet={**MINI.diffusion.unet, "attention_resolutions": (4, 2)}),
-    ),
-    "lift-mini-16": replace(MINI, diffusion=replace(MINI.diffusion, resolution=16)),
+    "lift-mini-8": _at(8, (8, 4), noise_mean=1.2),
+    "lift-mini-16": _at(16, (8,), noise_mean=1.7),
     "lift-mini-mean-deviation": replace(MINI, diffusion=replace(MINI.diffusion, robust=False)),
 }
 

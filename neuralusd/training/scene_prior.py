@@ -78,7 +78,8 @@ class PriorLoss(nn.Module):
 
     def forward(self, clean: Variables, generator: torch.Generator, anchored: float) -> tuple[torch.Tensor, ...]:
         """The loss, and its parts: of pose, appearance, camera, background and presence."""
-        times = random_times(*clean.presence.shape, generator, anchored).map(lambda each: each.to(clean.pose.device))
+        count, slots = clean.presence.shape
+        times = random_times(count, slots, generator, anchored).map(lambda each: each.to(clean.pose.device))
         noise = noise_like(clean, generator)
         noisy = noised(clean, noise, times)
         velocity, logits = self.prior(noisy, times)
