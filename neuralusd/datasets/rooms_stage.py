@@ -153,5 +153,7 @@ def shade(asset: str) -> tuple[tuple[float, float, float], float]:
     away = np.linalg.norm((upper - middle)[:, :2], axis=1)
     shade_points = upper[away > 0.6 * away.max()]
     middle = 0.5 * (shade_points.min(0) + shade_points.max(0))
+    # Where a mesh has no points between its ends, only the upper one is found.
+    middle[2] = min(middle[2], high[2] - 0.05 * (high[2] - low[2]))
     radius = float(np.clip(1.05 * np.linalg.norm(shade_points - middle, axis=1).max(), 0.03, 0.25))
     return (float(middle[0]), float(middle[1]), float(middle[2])), radius
