@@ -107,7 +107,7 @@ def test_a_room_is_clean_and_small_enough(library, seed, kind):
     about = facts(latents, room.camera_to_room, room.floor, tolerance=0.002)
     assert about.clean, about
     assert about.tilt.max() < 1e-3
-    assert 2 <= about.objects == len(ids) <= MOST_OBJECTS
+    assert 3 <= about.objects == len(ids) <= MOST_OBJECTS
     assert len(set(room.names)) == len(room.names)
     assert all(0.85 < factor < 1.15 for thing in room.objects for factor in thing.scale)
 

@@ -28,10 +28,11 @@ RULES = {BEDROOM: bedroom, LIVING_ROOM: living_room, DINING_ROOM: dining_room}
 NEEDED = {BEDROOM: "bed", LIVING_ROOM: "sofa", DINING_ROOM: "dining table"}
 TEXTURES = 240
 _FLOORS = ("planks", "planks", "planks", "tiles", "carpet", "carpet", "checker", "plain")
-_WALLS = ("plaster", "plaster", "stripes", "bricks")
+_WALLS = ("plaster", "plaster", "plaster", "plaster", "stripes", "stripes", "stripes", "bricks")
 # Of the walls that have no texture, but paint.
 _PAINTED = 0.65
-_TRIES = 60
+_LEAST_OBJECTS = 3
+_TRIES = 100
 
 
 @dataclass
@@ -142,7 +143,7 @@ def sample_room(
         plan = Plan(models, rng, rng.uniform(2.9, 4.9), rng.uniform(2.8, 4.4))
         if kind != BEDROOM:
             plan.width, plan.depth = plan.width + rng.uniform(0.3, 1.0), plan.depth + rng.uniform(0.2, 0.8)
-        if not RULES[kind](plan) or len(plan.objects) < 2:
+        if not RULES[kind](plan) or len(plan.objects) < _LEAST_OBJECTS:
             continue
         tallest = max(o.position[2] + o.size[2] for o in plan.objects)
         height = max(rng.uniform(2.35, 3.0), tallest + 0.1)
@@ -151,7 +152,7 @@ def sample_room(
             continue
         view, seen = chosen
         objects = _kept(plan.objects, seen)
-        if len(objects) < 2:
+        if len(objects) < _LEAST_OBJECTS:
             continue
         south = min(0.0, float(view.matrix[3, 1]) - rng.uniform(0.25, 0.6))
         room = Room(
@@ -223,6 +224,9 @@ def _look(
         if kind in ("planks", "bricks") or (np.ptp(mean) < 0.4 * mean.max() and mean.max() > 0.2):
             break
     tint = rng.uniform(*tone) * rng.uniform(0.85, 1.0, 3)
+    if kind == "planks":
+        # From dark and reddish wood to light.
+        tint *= 1 + rng.random() * np.array([0.25, 0.4, 0.6])
     return RoomLook(f"{kind}_{number:03d}.png", tint, float(rng.uniform(*repeat)), float(rng.uniform(0.5, 1.0)))
 
 

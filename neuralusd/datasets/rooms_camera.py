@@ -11,6 +11,8 @@ from .rooms_grammar import RoomObject
 CANDIDATES = 40
 # Metres that the eye keeps away from things and walls.
 CLEAR = 0.35
+# Metres from the north wall.
+FARTHEST = 7.5
 # Sine of how far a view looks down.
 STEEPEST = 0.4
 # Objects of whose box less than this share of the area is in the picture are not part of it.
@@ -61,7 +63,8 @@ def choose_view(
     score += 0.6 * np.sqrt(np.minimum(covered.sum(1), 0.9)) + 0.2 * rng.random(n)
     # Nothing but the first of them should fill the picture.
     score -= 2.0 * np.maximum(covered[:, 1:].max(1) - 0.2, 0.0)
-    usable = clear & largest & (share[:, 0] > 0.55) & (eye[:, 1] < depth - 1.2) & (matrices[:, 2, 2] < STEEPEST)
+    usable = clear & largest & (share[:, 0] > 0.55) & (matrices[:, 2, 2] < STEEPEST)
+    usable &= (eye[:, 1] < depth - 1.2) & (eye[:, 1] > depth - FARTHEST)
     for index in np.argsort(-np.where(usable, score, -np.inf))[:6]:
         if not usable[index]:
             break

@@ -288,8 +288,8 @@ def bedroom(plan: Plan) -> bool:
         (0.3, lambda: plan.against_wall("bookcase", clear=0.3)),
         (0.14, lambda: _dressing_table(plan)),
         (0.28, lambda: plan.in_corner("armchair", turned=True)),
-        (0.28, lambda: plan.in_corner("floor lamp")),
-        (0.45, lambda: plan.in_corner("plant")),
+        (0.28, lambda: _corner_or_wall(plan, "floor lamp")),
+        (0.45, lambda: _corner_or_wall(plan, "plant")),
         (0.2, lambda: plan.before("trunk", bed, plan.between(0.03, 0.15), turn=0.0)),
         (0.08, lambda: plan.against_wall("clothes rack")),
         (0.05, lambda: plan.against_wall("crib")),
@@ -305,6 +305,11 @@ def _some(plan: Plan, extras: list[tuple[float, Callable[[], object]]]) -> None:
         probability, rule = extras[index]
         if plan.chance(probability):
             rule()
+
+
+def _corner_or_wall(plan: Plan, role: str) -> None:
+    if plan.in_corner(role) is None:
+        plan.against_wall(role)
 
 
 def _nightstands(plan: Plan, bed: int, wall: str) -> None:
@@ -396,8 +401,8 @@ def living_room(plan: Plan) -> bool:
         plan,
         [
             (0.4, lambda: plan.against_wall("bookcase", clear=0.3)),
-            (0.3, lambda: plan.in_corner("floor lamp")),
-            (0.5, lambda: plan.in_corner("plant")),
+            (0.3, lambda: _corner_or_wall(plan, "floor lamp")),
+            (0.5, lambda: _corner_or_wall(plan, "plant")),
             (0.25, lambda: _dresser(plan)),
             (0.15, lambda: plan.against_wall("fireplace", clear=0.6)),
             (0.12, lambda: plan.against_wall("piano", clear=0.5)),
@@ -456,8 +461,8 @@ def dining_room(plan: Plan) -> bool:
             (0.5, lambda: _dresser(plan)),
             (0.35, lambda: plan.against_wall("bookcase", clear=0.3)),
             (0.2, lambda: plan.against_wall("wardrobe", clear=0.4)),
-            (0.5, lambda: plan.in_corner("plant")),
-            (0.3, lambda: plan.in_corner("floor lamp")),
+            (0.5, lambda: _corner_or_wall(plan, "plant")),
+            (0.3, lambda: _corner_or_wall(plan, "floor lamp")),
             (0.15, lambda: plan.against_wall("fireplace", clear=0.5)),
             (0.1, lambda: plan.against_wall("piano", clear=0.5)),
         ],
