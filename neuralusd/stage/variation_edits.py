@@ -105,8 +105,7 @@ def write_sample(
                 _write_pose(made.stage, path, one.local_to_world, time)
         if one.mesh is not None and one.extent is not None:
             if one.path:
-                with made.editing(path):
-                    hide_geometry(made.stage, path, _below(path, paths))
+                _hide_geometry(made, path, _below(path, paths))
             with made.editing(path):
                 _write_text(made.stage, path, one.text)
             points = one.extent.mean(0) + _local(made.stage, one.mesh.points) * np.ptp(one.extent, axis=0) / 2
@@ -140,12 +139,10 @@ def _set_presence(made: Variations, path: str, presence: bool, nested: list[Sdf.
     with made.editing(path):
         prim = editable_prim(made.stage, path)
         NeuralAssetAPI.Apply(prim).CreatePresenceAttr(1.0 if presence else 0.0)
-        if presence:
-            return
-        if nested:  # which stay where they are
-            hide_geometry(made.stage, path, nested)
-        elif prim.IsA(UsdGeom.Imageable):
+        if not presence and not nested and prim.IsA(UsdGeom.Imageable):
             UsdGeom.Imageable(prim).CreateVisibilityAttr(UsdGeom.Tokens.invisible)
+    if not presence and nested:  # which stay where they are
+        _hide_geometry(made, path, nested)
 
 
 def _write_text(stage: Usd.Stage, path: str, text: str) -> None:
@@ -154,15 +151,18 @@ def _write_text(stage: Usd.Stage, path: str, text: str) -> None:
         api.CreateTextAttr(text)
 
 
-def hide_geometry(stage: Usd.Stage, path: str, nested: Collection[Sdf.Path]) -> None:
-    """Hides the geometry of a prim, in the edit target, and neither lights nor cameras nor what is at or below
-    `nested`. A prim that is geometry itself becomes an Xform, so that its children can be seen."""
-    prim = editable_prim(stage, path)
-    if prim.IsInstance():
-        prim.SetInstanceable(False)
+def _hide_geometry(made: Variations, path: str, nested: Collection[Sdf.Path]) -> None:
+    """Hides the geometry of a prim, and neither lights nor cameras nor what is at or below `nested`. A prim that is
+    geometry itself becomes an Xform, so that its children can be seen."""
+    with made.editing(path):
+        prim = editable_prim(made.stage, path)
+        if prim.IsInstance():
+            prim.SetInstanceable(False)
     if prim.IsA(UsdGeom.Gprim) or prim.IsA(UsdGeom.PointInstancer):
-        prim.SetTypeName("Xform")
-    _hide_children(stage, prim, list(nested))
+        with made.storing(path):  # a variant of text has no place for the type of its own prim
+            made.stage.GetPrimAtPath(path).SetTypeName("Xform")
+    with made.editing(path):
+        _hide_children(made.stage, made.stage.GetPrimAtPath(path), list(nested))
 
 
 def _hide_children(stage: Usd.Stage, prim: Usd.Prim, nested: list[Sdf.Path]) -> None:
@@ -246,13 +246,12 @@ def _write_background(
     for root in made.stage.GetPseudoRoot().GetChildren():
         if root.GetPath() in objects or not any(v.kind and v.purpose != GUIDE for v in visible(root)):
             continue
+        if root.IsA(UsdGeom.Gprim):
+            _hide_geometry(made, str(root.GetPath()), objects)
+            continue
         with made.editing(root.GetPath()):
-            if root.GetPath() == Sdf.Path(path) or root.IsA(UsdGeom.Gprim):
-                hide_geometry(made.stage, str(root.GetPath()), objects)
-            else:
-                _hide_children(made.stage, root, [*objects, Sdf.Path(path)])
-    with made.editing(path):
-        hide_geometry(made.stage, path, objects)
+            _hide_children(made.stage, root, [*objects, Sdf.Path(path)])
+    _hide_geometry(made, path, objects)
     points, faces, colors = grid_of(seen, camera)
     if not len(faces):
         return

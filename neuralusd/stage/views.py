@@ -93,7 +93,25 @@ class Views:
         if asset is None or seen is None:
             return None
         places = _depth_of(asset.tokens[APPEARANCE], size)
-        return None if places is None else (_filled(seen[0].transpose(1, 2, 0), seen[1][0] > 0.5), places)
+        if places is None:
+            return None
+        free = seen[1][0] > 0.5
+        clear = free & ~self._objects_in(asset.tokens[APPEARANCE], size)
+        return _filled(seen[0].transpose(1, 2, 0), clear if clear.any() else free), places
+
+    def _objects_in(self, tokens: Tokens, size: int) -> np.ndarray:
+        """(size, size) bool: where the crops of objects are in that of tokens; cells are too coarse to say."""
+        x, y, h, w = tokens.crop or (0.0, 0.0, 1.0, 1.0)
+        middle = (np.arange(size) + 0.5) / size
+        covered = np.zeros((size, size), bool)
+        for asset in self.scene.foreground:
+            seen = asset.tokens.get(APPEARANCE)
+            if seen is not None and seen.crop is not None and seen.source == tokens.source:
+                left, top, high, wide = seen.crop
+                across = (x + middle * w >= left) & (x + middle * w <= left + wide)
+                down = (y + middle * h >= top) & (y + middle * h <= top + high)
+                covered |= down[:, None] & across
+        return covered
 
     def _cast(self, pieces: list[Piece], camera: Camera, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Linear light (size, FINER, size, FINER, 3) and hits (size, FINER, size, FINER), of FINER x FINER rays a
