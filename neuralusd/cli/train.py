@@ -13,25 +13,12 @@ from .console import CommandError, Console
 from .files import check_folder
 from .parser import Parser, UsageError, add_command, count, positive, seed
 from .train_decoder import DECODER_NAMES, decoder_config, train_decoder
+from .train_lift import LIFT_NAMES, lift_config, train_lift
+from .train_prior import PRIOR_NAMES, prior_config, train_prior
 
 if TYPE_CHECKING:
     from ..datasets.packed import PackedWorld
     from ..training.config import RenderTrainingConfig
-    from ..training.lift import LiftTrainingConfig
-
-# Of `neuralusd.training.lift.LIFT_CONFIGS`, which is not imported for --help.
-LIFT_NAMES = (
-    "lift",
-    "lift-mini",
-    "lift-mini-16",
-    "lift-mini-8",
-    "lift-mini-deeper",
-    "lift-mini-mean-deviation",
-    "lift-mini-no-attention",
-    "lift-mini-not-carved",
-    "lift-mini-one-view",
-    "lift-mini-short-embedding",
-)
 
 SUMMARY = "train a backend of your own"
 DESCRIPTION = """\
@@ -46,7 +33,8 @@ and --dino. Several GPUs: start it by `accelerate launch -m neuralusd train ...`
 
 Configurations whose names begin with `lift` train the weights of `lift`, on a
 world of single objects (`neuralusd data orbits`): an autodecoder first, then the
-diffusion model in its latents.
+diffusion model in its latents. Those that begin with `prior` train what
+`resample` draws from, on rooms that are laid out of that world's models.
 """
 EXAMPLES = """\
 examples:
@@ -59,6 +47,7 @@ examples:
   neuralusd render shot.usda --backend out/mini -o out.png
   neuralusd train --config lift-mini --world orbits -o out/lift --max-minutes 90
   neuralusd lift chair.png --backend out/lift -o chair.usda
+  neuralusd train --config prior-mini --world orbits --autodecoder out/lift/autodecoder -o out/rooms
 """
 
 
@@ -74,6 +63,7 @@ def _arguments(parser: Parser) -> None:
         default="mini",
         metavar="NAME|FILE",
         help=f"what is trained: {', '.join(sorted(CONFIGS))}; for `lift` {', '.join(LIFT_NAMES)}; "
+        f"for `resample` {', '.join(PRIOR_NAMES)}; "
         f"for the full size's decoder of scene latents {', '.join(DECODER_NAMES)}; or a .json file "
         "as the training_config.json that a run writes (default: mini)",
     )
@@ -97,7 +87,9 @@ def _arguments(parser: Parser) -> None:
     start.add_argument("--dino", metavar="DIR|ID", help="a DINO in transformers' format: both encoders start from it")
     start.add_argument("--initial", metavar="DIR", help="start from the weights of another run")
     start.add_argument("--from-scratch", action="store_true", help="random weights where sd21 has published ones")
-    start.add_argument("--autodecoder", metavar="DIR", help="of lift: an autodecoder of the same objects, as it is")
+    start.add_argument(
+        "--autodecoder", metavar="DIR", help="of lift and resample: an autodecoder of the same objects, as it is"
+    )
     start.add_argument("--vgg", metavar="DIR", help="of lift: a VGG-19 in safetensors for the perceptual loss")
     machine = parser.add_argument_group("the machine")
     machine.add_argument(
@@ -141,15 +133,15 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise UsageError(args.parser, "the following arguments are required: -o/--output")
     if console.quiet:
         os.environ["TQDM_DISABLE"] = "1"
-    decoder = decoder_config(args)
-    if decoder is not None:
+    if (decoder := decoder_config(args)) is not None:
         return train_decoder(args, decoder, console, leading)
-    lift = _lift_config(args)
-    if lift is not None:
-        return _train_lift(args, lift, console, leading)
+    if (prior := prior_config(args)) is not None:
+        return train_prior(args, prior, console, leading)
+    if (lift := lift_config(args)) is not None:
+        return train_lift(args, lift, console, leading)
     for flag, given in (("--autodecoder", args.autodecoder), ("--vgg", args.vgg)):
         if given is not None:
-            raise UsageError(args.parser, f"argument {flag}: only configurations of `lift` take it")
+            raise UsageError(args.parser, f"argument {flag}: configurations of `render` do not take it")
     config = _configured(args)
     if args.dry_run:
         return _estimate(args, config, console)
@@ -183,76 +175,6 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if leading:
         console.say(f"{args.output}: trained on {len(world)} frames; use it with --backend {args.output}")
     return {"output": args.output, "frames": len(world), "config": args.config}
-
-
-def _lift_config(args: argparse.Namespace) -> LiftTrainingConfig | None:
-    """The configuration of `lift` that is named; None where it is one of `render`."""
-    import json
-
-    named = args.config in LIFT_NAMES
-    values = None
-    if not named and args.config.endswith(".json"):
-        try:
-            values = json.loads(Path(args.config).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # what reads those of `render` says what is wrong
-            return None
-    if not named and not (isinstance(values, dict) and {"autodecoder", "diffusion"} & set(values)):
-        return None
-    from ..training.lift import LIFT_CONFIGS, read_lift_config
-
-    if values is None:
-        config = LIFT_CONFIGS[args.config]
-    else:
-        try:
-            config = read_lift_config(values, args.config)
-        except ValueError as error:
-            raise CommandError(str(error)) from error
-    for flag, given in (
-        ("--diffusion", args.diffusion),
-        ("--dino", args.dino),
-        ("--initial", args.initial),
-        ("--from-scratch", args.from_scratch or None),
-        ("--per-device-batch", args.per_device_batch),
-        ("--gradient-checkpointing", args.gradient_checkpointing),
-        ("--batch-size", args.batch_size),
-        ("--dry-run", args.dry_run or None),
-    ):
-        if given is not None:
-            raise UsageError(args.parser, f"argument {flag}: configurations of `lift` do not take it")
-    if args.steps is not None:
-        part = min(config.autodecoder.carved_steps, args.steps // 2)
-        config = replace(
-            config,
-            autodecoder=replace(config.autodecoder, steps=args.steps, carved_steps=part),
-            diffusion=replace(config.diffusion, steps=args.steps),
-        )
-    return config
-
-
-def _train_lift(
-    args: argparse.Namespace, config: LiftTrainingConfig, console: Console, leading: bool
-) -> dict[str, Any]:
-    from ..training.lift import load_views, train_lift
-
-    check_folder(args.output)
-    try:
-        views = load_views(args.world, Path(args.output) / "views.npz")
-        train_lift(
-            views,
-            config,
-            args.output,
-            trained_autodecoder=args.autodecoder,
-            vgg=args.vgg,
-            seed=args.seed,
-            max_minutes=args.max_minutes,
-            checkpoint_steps=args.checkpoint_steps,
-            mixed_precision={"bf16": "bf16", "fp32": "no", None: None}[args.precision],
-        )
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise CommandError(f"{', '.join(args.world)}: {error}") from error
-    if leading:
-        console.say(f"{args.output}: trained on {len(views)} objects; use it with lift --backend {args.output}")
-    return {"output": args.output, "objects": len(views), "config": args.config}
 
 
 def _configured(args: argparse.Namespace) -> RenderTrainingConfig:

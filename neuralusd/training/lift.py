@@ -73,6 +73,7 @@ def train_lift(
     output: str | Path,
     *,
     trained_autodecoder: str | Path | None = None,
+    initial: str | Path | None = None,
     vgg: str | Path | None = None,
     seed: int = 0,
     max_minutes: float | None = None,
@@ -85,6 +86,7 @@ def train_lift(
 
     Args:
         trained_autodecoder: folder of an autodecoder of the same objects, which is taken instead of training one.
+        initial: folder of another run, whose autodecoder the new one starts from.
         max_minutes: of both together.
 
     Raises:
@@ -101,6 +103,7 @@ def train_lift(
                 views,
                 config.autodecoder,
                 trained_autodecoder,
+                initial=None if initial is None else Path(initial) / "autodecoder",
                 vgg=vgg,
                 seed=seed,
                 max_minutes=share,

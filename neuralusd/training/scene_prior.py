@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from accelerate.utils import set_seed
 from diffusers.training_utils import EMAModel
 from torch import nn
 
+from ..datasets.furniture_assets import FurnitureAsset, asset_folder_name
 from ..datasets.objects import ObjectViews
-from ..datasets.room_latents import RoomLatents
+from ..datasets.room_latents import RoomLatents, load_room_latents, make_room_latents, save_room_latents
 from ..models.precision import best_precision
 from ..models.prior.scene_prior import ScenePrior
-from ..models.prior.variables import ABSENT, MASKED, PRESENT, Variables, noise_like, noised, random_times
+from ..models.prior.variables import ABSENT, MASKED, PRESENT, Times, Variables, noise_like, noised, random_times
 from ..pipelines.resample import ResamplePipeline
 from .log import plot_log
 from .loop import Losses, run_steps
@@ -37,7 +39,8 @@ class ScenePriorConfig:
         rooms: how many are laid out to train on. kinds: of rooms.
         codec_steps: of the appearance codec's network and of the background codec, each.
         batch_size, steps, lr, ema_decay: of AdamW, whose rate decays linearly, and of the average that is saved.
-        anchored: see `random_times`; 0 is the paper's. presence_weight: of the cross-entropy of presence.
+        anchored: see `random_times`; 0 is the paper's. shared_time: all variables of a scene have one time, the
+            ablation of a time for each. presence_weight: of the cross-entropy of presence.
     """
 
     prior: dict[str, Any] = field(default_factory=dict)
@@ -51,6 +54,7 @@ class ScenePriorConfig:
     lr: float = 1e-4
     ema_decay: float = 0.9999
     anchored: float = 0.0
+    shared_time: bool = False
     presence_weight: float = 0.5
 
 
@@ -67,19 +71,30 @@ MINI = ScenePriorConfig(
     ema_decay=0.999,
     anchored=0.5,
 )
+PRIOR_CONFIGS = {
+    "prior": FULL,
+    "prior-mini": MINI,
+    # The paper's scheme, each variable at a time of its own in every scene; and one time for all, as plain diffusion.
+    "prior-mini-own-times": replace(MINI, anchored=0.0),
+    "prior-mini-shared-time": replace(MINI, anchored=0.0, shared_time=True),
+}
 
 
 class PriorLoss(nn.Module):
     """The prior, whose forward pass is the loss: squared error of velocities, cross-entropy of masked presence."""
 
-    def __init__(self, prior: ScenePrior, presence_weight: float) -> None:
+    def __init__(self, prior: ScenePrior, config: ScenePriorConfig) -> None:
         super().__init__()
-        self.prior, self.presence_weight = prior, presence_weight
+        self.prior, self.config = prior, config
 
-    def forward(self, clean: Variables, generator: torch.Generator, anchored: float) -> tuple[torch.Tensor, ...]:
+    def forward(self, clean: Variables, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
         """The loss, and its parts: of pose, appearance, camera, background and presence."""
         count, slots = clean.presence.shape
-        times = random_times(count, slots, generator, anchored).map(lambda each: each.to(clean.pose.device))
+        times = random_times(count, slots, generator, self.config.anchored)
+        if self.config.shared_time:
+            shared = times.camera.unsqueeze(1).expand(-1, slots)
+            times = Times(shared, shared, shared, times.camera, times.camera)
+        times = times.map(lambda each: each.to(clean.pose.device))
         noise = noise_like(clean, generator)
         noisy = noised(clean, noise, times)
         velocity, logits = self.prior(noisy, times)
@@ -92,7 +107,7 @@ class PriorLoss(nn.Module):
         masked = noisy.presence == MASKED
         each = F.binary_cross_entropy_with_logits(logits.float(), clean.presence.float(), reduction="none")
         parts.append((each * masked).sum() / masked.sum().clamp_min(1))
-        return sum(parts[:4]) + self.presence_weight * parts[4], *parts
+        return sum(parts[:4]) + self.config.presence_weight * parts[4], *parts
 
 
 def train_scene_prior(
@@ -138,7 +153,7 @@ def train_scene_prior(
     prior = ScenePrior(**{**config.prior, **told})
     data = _data(rooms, views, known.flatten(1), shells, prior)
     accelerator = Accelerator(mixed_precision=mixed_precision or best_precision())
-    model = PriorLoss(prior, config.presence_weight).train()
+    model = PriorLoss(prior, config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.01)
     average = EMAModel(model.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75)
     model, optimizer = accelerator.prepare(model, optimizer)
@@ -148,7 +163,7 @@ def train_scene_prior(
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         rows = torch.randint(len(rooms), (config.batch_size,), generator=generator)
         clean = data.map(lambda value: value[rows].to(accelerator.device))
-        loss, *parts = model(clean, generator, config.anchored)
+        loss, *parts = model(clean, generator)
         names = ("pose", "appearance", "camera", "background", "presence")
         return loss, {name: part.item() for name, part in zip(names, parts, strict=True)}
 
@@ -182,6 +197,39 @@ def train_scene_prior(
     if (output / "log.jsonl").exists():
         plot_log(output)
     return pipeline
+
+
+def training_rooms(
+    library: Sequence[FurnitureAsset], views: ObjectViews, config: ScenePriorConfig, seed: int, cache: Path
+) -> RoomLatents:
+    """Rooms of the models that there are views of, or those that an earlier call left in `cache`.
+
+    Raises:
+        ValueError: see `make_room_latents`.
+    """
+    if cache.is_file():
+        return load_room_latents(cache)
+    known = set(views.names)
+    chosen = [asset for asset in library if asset_folder_name(asset.id) in known and not asset.held_out]
+    rooms = make_room_latents(chosen, config.rooms, config.prior.get("slots", 16), seed, config.kinds)
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    save_room_latents(rooms, cache)
+    return rooms
+
+
+def read_prior_config(values: dict[str, Any], path: str) -> ScenePriorConfig:
+    """A configuration from the object of a JSON file, as `training_config.json` of a run has it.
+
+    Raises:
+        ValueError: it has a field that there is not.
+    """
+    known = {each.name for each in fields(ScenePriorConfig)}
+    given: dict[str, Any] = {name: value for name, value in values.items() if name not in ("seed", "trained_steps")}
+    if unknown := sorted(set(given) - known):
+        raise ValueError(f"{path}: there is no field {', '.join(unknown)}; the fields are {', '.join(sorted(known))}")
+    if "kinds" in given:
+        given["kinds"] = tuple(given["kinds"])
+    return ScenePriorConfig(**given)
 
 
 def _data(
