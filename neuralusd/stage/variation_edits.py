@@ -89,6 +89,7 @@ def write_sample(
         Paths of the assets that look different now, so that their tokens are no longer theirs.
     """
     paths = [Sdf.Path(path) for path in assets]
+    gone = [Sdf.Path(one.path) for one in change.objects if one.path and one.presence is False]
     new: list[str] = []
     if change.background is not None and background is not None:  # before there are new objects, which it would hide
         _write_background(made, background, change.background, camera, paths)
@@ -99,7 +100,7 @@ def write_sample(
             with made.editing(path):
                 NeuralAssetAPI.Apply(UsdGeom.Xform.Define(made.stage, path).GetPrim())
         if one.presence is not None:
-            _set_presence(made, path, one.presence, _below(path, paths))
+            _set_presence(made, path, one.presence, [each for each in _below(path, paths) if each not in gone])
         if one.local_to_world is not None:
             with made.editing(path):
                 _write_pose(made.stage, path, one.local_to_world, time)
