@@ -122,7 +122,7 @@ def sample_room(
     """A room of models of a library: at most 12 objects that stand on the floor or on each other, apart, inside of it.
 
     Args:
-        library: its assets; keep the same list to be quick.
+        library: its assets; keep the same list to be quick. `Models` of it has its split already.
         kind: "bedroom", "living room" or "dining room".
         split: "held_out_models" takes held-out models for each role that has any; "train" and "held_out_scenes" take
             none of them; None takes every model of the library alike.
