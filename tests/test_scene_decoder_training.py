@@ -13,6 +13,7 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
+from neuralusd.cli import main
 from neuralusd.latents import SceneLatents
 from neuralusd.models.adapters import backbone
 from neuralusd.models.adapters.backbone import image_latents, load_backbone
@@ -257,3 +258,65 @@ def test_a_configuration_of_a_file(tmp_path):
     assert read_scene_decoder_config(values, "a.json") == SMALL
     with pytest.raises(ValueError, match="a.json: there is no field widht; the fields are adapters"):
         read_scene_decoder_config({"widht": 3}, "a.json")
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+def _train(*arguments: str) -> int:
+    return main(["train", "--precision", "fp32", *arguments])
+
+
+def test_the_command_trains_a_decoder(klein, with_tokens, tmp_path, capsys):
+    config = tmp_path / "small.json"
+    config.write_text(json.dumps(SMALL.to_dict()))
+    world, out = str(with_tokens), str(tmp_path / "out")
+    options = ["--config", str(config), "--world", world, "-o", out, "--diffusion", klein]
+    assert _train(*options, "--steps", "2", "--batch-size", "2") == 0
+    assert "trained on 2 pictures; load it with `load_scene_decoder`" in capsys.readouterr().err
+    written = json.loads((tmp_path / "out/training_config.json").read_text())
+    assert written["steps"] == 2 and written["batch_size"] == 2 and written["backbone"] == klein
+    load_scene_decoder(out, device="cpu")
+
+
+def test_the_command_says_what_a_run_takes(klein, with_features, tmp_path, capsys):
+    """Of the full size without its weights, which cannot be had here; and of a folder's."""
+    world = str(with_features)
+    assert (
+        main(["train", "--json", "--dry-run", "--config", "scene-decoder", "--world", world, "--batch-size", "1"]) == 0
+    )
+    full = json.loads(capsys.readouterr().out)
+    assert 3.8e9 < full["frozen"]["transformer"] < 4e9  # Klein 4B
+    assert set(full["trained"]) == {"scene_tokenizer", "adapters", "appearance_pool", "background_token"}
+    number = sum(full["trained"].values())
+    assert 1.2e8 < number < 1.6e8
+    assert full["memory"]["Adam's two moments"] == 8 * number  # of nothing else
+    config = tmp_path / "small.json"
+    config.write_text(json.dumps(SMALL.to_dict()))
+    options = ["--dry-run", "--config", str(config), "--world", world, "--diffusion", klein]
+    assert _train(*options) == 0
+    assert "memory of a GPU, 4 pictures of 32x32" in capsys.readouterr().err
+    assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize(
+    "arguments, status, says",
+    [
+        (["--vgg", "x"], 2, "--vgg: configurations of the scene decoder do not take it"),
+        (["--world", "another"], 1, "trains on one folder of examples"),
+        (["--diffusion", "nowhere/at/all"], 1, "nowhere/at/all is not a folder here"),
+        (["--config", "wrong.json"], 1, "there is no field widht"),
+    ],
+)
+def test_the_command_says_what_is_wrong(arguments, status, says, with_tokens, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("wrong.json").write_text(json.dumps({**SMALL.to_dict(), "widht": 3}))
+    assert _status(["--config", "scene-decoder", "--world", str(with_tokens), "-o", "out", *arguments]) == status
+    assert says in capsys.readouterr().err
+
+
+def _status(arguments: list[str]) -> int:
+    try:
+        return _train(*arguments)
+    except SystemExit as end:
+        return int(end.code or 0)

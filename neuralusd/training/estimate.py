@@ -8,6 +8,7 @@ FlopCounterMode) and the bytes of the tensors that are alive. The attention is a
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -176,13 +177,18 @@ def _count(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-class _LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):
     """Counts the bytes of tensors that are alive, `now`, and the most there were, of those made within it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = self.most = 0
         self._known: Any = WeakIdKeyDictionary()
+
+    def leave_out(self, tensors: Iterable[torch.Tensor]) -> None:
+        """These were there before, though views of them are made within it."""
+        for tensor in tensors:
+            self._known[tensor.untyped_storage()] = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
@@ -212,7 +218,7 @@ def _attention_backward(grad, query, key, value, *args, out_shape=None, **kwargs
 
 
 # The CPU's attention, which FlopCounterMode does not know.
-_FORMULAS = {
+ATTENTION_FLOPS = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
 }
@@ -225,8 +231,8 @@ def _measure(config: RenderTrainingConfig, part: int, slots: int, crops: int, bf
     plain = {name: value for name, value in plain.items() if not name.startswith("_")}
     if config.gradient_checkpointing:
         checkpoint_activations(pipeline)
-    flops = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
-    alive = _LiveBytes()
+    flops = FlopCounterMode(display=False, custom_mapping=ATTENTION_FLOPS)
+    alive = LiveBytes()
     with FakeTensorMode(allow_non_fake_inputs=True):
         for component in pipeline.components.values():
             if isinstance(component, torch.nn.Module):
