@@ -10,7 +10,7 @@ from .parser import Parser, add_command
 
 SUMMARY = "measure a backend on scenes and models it has not seen"
 DESCRIPTION = """\
-Measures weights on what is held out, in six parts. On scenes (--world):
+Measures weights on what is held out, in seven parts. On scenes (--world):
   control         target frames from the tokens of source frames
   reconstruction  the source frame itself against the target frame
   edits           edits of a stage against Cycles' picture of the edited stage
@@ -18,6 +18,8 @@ Measures weights on what is held out, in six parts. On scenes (--world):
 On models by themselves (--orbits):
   lift            lifts of one picture against the true shape and other views
   volumes         volume models (--volumes): rebuilding, and samples
+On furnished rooms (--rooms):
+  resample        anchored generation: what is kept, plausibility, diversity
 Writes tables, plots and pictures; report.md joins them.
 """
 EXAMPLES = """\
@@ -28,6 +30,7 @@ examples:
   neuralusd eval --world world --part reconstruction --baseline sd21=models/sd21
   neuralusd eval --orbits orbits --lifter mine=out/lift --lifter silhouette --cases 16
   neuralusd eval --orbits orbits --volumes out/volumes --part volumes
+  neuralusd eval --rooms rooms --prior out/prior --objects orbits.npz --part resample
 """
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 SPLITS = ("held_out_scenes", "held_out_models")
 ORBIT_SPLITS = ("held_out_models", "held_out_categories")
 CONTROL, RECONSTRUCTION, EDITS, SEQUENCE = WORLD_PARTS = ("control", "reconstruction", "edits", "sequence")
-LIFT, VOLUMES = "lift", "volumes"
-PARTS = (*WORLD_PARTS, LIFT, VOLUMES)
+LIFT, VOLUMES, RESAMPLE = "lift", "volumes", "resample"
+PARTS = (*WORLD_PARTS, LIFT, VOLUMES, RESAMPLE)
 TITLES = {
     CONTROL: "Object control",
     RECONSTRUCTION: "Reconstruction against controllability",
@@ -29,6 +29,7 @@ TITLES = {
     SEQUENCE: "Five edits in sequence",
     LIFT: "Lifts of held-out models",
     VOLUMES: "Volume models",
+    RESAMPLE: "Anchored generation of rooms",
 }
 NO_LPIPS = "LPIPS is left out: no weights of it were named (--lpips)."
 Note = Callable[[str], None]
@@ -69,6 +70,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--objects", metavar="FILE", help="views of the objects that those were trained on (default: of --orbits)"
     )
+    parser.add_argument(
+        "--prior",
+        action="append",
+        metavar="[NAME=]DIR",
+        help=f"a prior over rooms that training wrote, for {RESAMPLE}; may be repeated",
+    )
+    parser.add_argument("--rooms", metavar="DIR", help=f"rooms, made by `neuralusd data rooms`, for {RESAMPLE}")
+    parser.add_argument(
+        "--furniture", metavar="DIR", help="the models that the rooms are made of (default: ROOMS/assets)"
+    )
+    parser.add_argument(
+        "--room-latents", metavar="FILE", help="the rooms that a prior was trained on (default: such rooms, laid out)"
+    )
+    parser.add_argument("--variants", type=int, default=4, help="samples of each room (default: %(default)s)")
     parser.add_argument("--part", metavar="PART,...", help=f"of {', '.join(PARTS)} (default: all there is data for)")
     parser.add_argument(
         "--split",
@@ -167,6 +182,7 @@ def run(args: argparse.Namespace, note: Note | None = None) -> dict[str, Any]:
     from ..datasets.frames import frames
     from .lifts_command import prepare_lifts, run_lifts
     from .pairs import Frame
+    from .resample_command import prepare_resampling, run_resampling
     from .volumes_command import prepare_volumes, run_volumes
 
     for module, package in (("skimage", "scikit-image"), ("matplotlib", "matplotlib")):
@@ -174,21 +190,25 @@ def run(args: argparse.Namespace, note: Note | None = None) -> dict[str, Any]:
             raise ValueError(f"neuralusd eval needs {package}, which is not installed: pip install 'neuralusd[train]'")
     parts = _parts(args)
     published = _published(args.baseline)
-    for name in ("pairs", "cases", "samples", "workers", "candidates", "steps"):
+    for name in ("pairs", "cases", "samples", "workers", "candidates", "steps", "variants"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"--{name} has to be at least 1 but is {getattr(args, name)}")
     if args.seed < 0:
         raise ValueError(f"--seed has to be at least 0 but is {args.seed}")
     # Before anything that takes long: a folder that is not there shows at once.
     in_world = set(parts) & set(WORLD_PARTS)
+    drawn = in_world or RESAMPLE in parts
     splits = _splits(args.split, SPLITS, args.world) if in_world else []
     lpips = _lpips(args.lpips)
-    named = [text.partition("=") for text in args.backend or ["mini"]] if in_world else []
+    named = [text.partition("=") for text in args.backend or ["mini"]] if drawn else []
     pipelines = {name: load_backend(location or name) for name, _, location in named}
     output = Path(args.output)
     current = Run(args, output, pipelines, lpips, note or (lambda text: None), published)
     volumes = prepare_volumes(current) if VOLUMES in parts else None
     lifts = prepare_lifts(current, _splits(args.split, ORBIT_SPLITS, args.orbits)) if LIFT in parts else None
+    resampling = None
+    if RESAMPLE in parts:
+        resampling = prepare_resampling(current, _splits(args.split, SPLITS, args.rooms))
     output.mkdir(parents=True, exist_ok=True)
     if lpips is None:
         current.note(NO_LPIPS)
@@ -204,6 +224,8 @@ def run(args: argparse.Namespace, note: Note | None = None) -> dict[str, Any]:
         run_lifts(current, lifts)
     if volumes is not None:
         run_volumes(current, volumes)
+    if resampling is not None:
+        run_resampling(current, resampling)
     return current.content
 
 
@@ -389,14 +411,17 @@ def _parts(args: argparse.Namespace) -> list[str]:
         **dict.fromkeys(WORLD_PARTS, ("world", "`neuralusd data furniture` makes one")),
         LIFT: ("orbits", "`neuralusd data orbits` makes one"),
         VOLUMES: ("volumes", "training an autodecoder or a latent diffusion model writes one"),
+        RESAMPLE: ("prior", "training a prior over rooms writes one"),
     }
     if args.part is None:
         parts = [part for part in PARTS if getattr(args, needs[part][0])]
         if not parts:
             raise ValueError(
                 "there is nothing to evaluate on: give --world DIR (`neuralusd data furniture` makes one), or --orbits "
-                "DIR (`neuralusd data orbits`), or --volumes DIR"
+                "DIR (`neuralusd data orbits`), or --volumes DIR, or --prior DIR and --rooms DIR"
             )
+        if RESAMPLE in parts and not args.rooms:
+            raise ValueError("--prior needs rooms to sample: --rooms DIR; `neuralusd data rooms` makes one")
         return parts
     parts = [part.strip() for part in args.part.split(",")]
     for part in parts:
@@ -405,6 +430,8 @@ def _parts(args: argparse.Namespace) -> list[str]:
         option, source = needs[part]
         if not getattr(args, option):
             raise ValueError(f"--part {part} needs --{option} DIR; {source}")
+        if part == RESAMPLE and not args.rooms:
+            raise ValueError(f"--part {part} needs --rooms DIR; `neuralusd data rooms` makes one")
     return parts
 
 
