@@ -34,9 +34,9 @@ SCENES = {
 }
 
 
-def write_orbits(folder: Path, size: int = 32, views: int = 8) -> Path:
+def write_orbits(folder: Path, size: int = 32, views: int = 8, scenes: dict[str, dict] = SCENES) -> Path:
     """Writes the world and returns `folder`."""
-    for split, things in SCENES.items():
+    for split, things in scenes.items():
         for name, boxes in things.items():
             asset = write_thing(folder / "assets" / name / f"{name}.usda", name, boxes)
             scene = folder / "scenes" / split / name

@@ -1,12 +1,18 @@
 """The prior over scene latents: its flow, its sampling, its codecs, and that it learns (Anchored Generation)."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from orbit_world import write_orbits
 from tiny_rooms import tiny_autodecoder, tiny_pipeline, tiny_room_latents, tiny_scene, tiny_views
 
+from neuralusd.cli import main
+from neuralusd.datasets.furniture_assets import is_held_out
+from neuralusd.datasets.objects import object_views
 from neuralusd.latents import Anchors, ObjectAnchors, SceneLatents
 from neuralusd.models.prior.appearance import AppearanceCodec
 from neuralusd.models.prior.background import BackgroundCodec, farness, nearness
@@ -290,3 +296,61 @@ def test_rooms_of_unknown_models_are_refused(tmp_path):
     rooms.names[0] = "sofa"
     with pytest.raises(ValueError, match="1 models that the objects' views lack, as sofa"):
         train_scene_prior(views, rooms, tmp_path, ScenePriorConfig(), tmp_path / "out")
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+BEDROOM = {"bed": (1.5, 2.1, 0.9), "bedside_table": (0.5, 0.45, 0.5), "lamp": (0.3, 0.3, 0.45), "wardrobe": (1, 0.6, 2)}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Orbits of what a bedroom needs, a box each, and an autodecoder of them."""
+    things = {}
+    for name, (x, y, z) in BEDROOM.items():
+        known = next(f"{name}_{number}" for number in range(99) if not is_held_out(f"{name}_{number}"))
+        things[known] = [((-x / 2, -y / 2, 0), (x / 2, y / 2, z), (0.6, 0.3, 0.2))]
+    folder = write_orbits(tmp_path_factory.mktemp("world"), size=24, views=5, scenes={"train": things})
+    tiny_autodecoder(object_views(folder), folder / "autodecoder")
+    return folder
+
+
+def test_the_command_lays_out_rooms_and_trains_a_backend(world, tmp_path, capsys):
+    config = {
+        "prior": {"slots": 6, "width": 32, "layers": 1, "heads": 2},
+        "appearance": {"tokens": 2, "token_dim": 2, "channels": [8, 8]},
+        "background": {"dim": 4, "width": 8},
+        "rooms": 12,
+        "codec_steps": 3,
+        "batch_size": 4,
+        "steps": 4,
+    }
+    (tmp_path / "prior.json").write_text(json.dumps(config))
+    command = ["train", "--config", str(tmp_path / "prior.json"), "--world", str(world), "-o", str(tmp_path / "out")]
+    command += ["--autodecoder", str(world / "autodecoder"), "--json"]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["rooms"] == 12
+    pipeline = ResamplePipeline.from_pretrained(tmp_path / "out", use_safetensors=True)
+    made = pipeline(SceneLatents(), Anchors(insertion=0, camera=0, background=0), num_inference_steps=2)
+    assert len(made[0].objects) <= pipeline.slots == 6
+    written = json.loads((tmp_path / "out" / "training_config.json").read_text())
+    assert written["trained_steps"] == 4 and written["rooms"] == 12
+    again = [
+        word if word != str(tmp_path / "prior.json") else str(tmp_path / "out/training_config.json") for word in command
+    ]
+    assert main(again) == 0  # the configuration that a run writes can be read, and what is done is not done twice
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config", "prior-mini"], "give --autodecoder DIR"),
+        (["--config", "prior-mini", "--autodecoder", "x", "--vgg", "y"], "--vgg: configurations of `resample`"),
+        (["--config", "bad.json", "--autodecoder", "x"], "there is no field stepps"),
+    ],
+)
+def test_wrong_arguments_are_explained(world, tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.json").write_text(json.dumps({"codec_steps": 3, "stepps": 4}))
+    assert main(["train", "--world", str(world), "-o", str(tmp_path / "out"), *arguments]) != 0
+    assert message in capsys.readouterr().err

@@ -30,6 +30,7 @@ def train_appearance_codec(
     output: Path,
     *,
     steps: int,
+    mixed_precision: str,
     lr: float = 1e-3,
     seed: int = 0,
 ) -> tuple[AppearanceCodec, torch.Tensor]:
@@ -61,7 +62,7 @@ def train_appearance_codec(
     # A wrong token costs what it changes of the volume.
     weight = (codec.scale / codec.scale.square().mean().sqrt()).view(codec.shape)
     trained = [*codec.sees.parameters(), *codec.says.parameters()]
-    accelerator = Accelerator(mixed_precision="no")
+    accelerator = Accelerator(mixed_precision=mixed_precision)
     model, optimizer = accelerator.prepare(codec.train(), torch.optim.AdamW(trained, lr=lr, weight_decay=0.01))
 
     def loss_of(step: int) -> Losses:
@@ -111,11 +112,18 @@ def hidden(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
 
 def train_background_codec(
-    rooms: RoomLatents, config: dict[str, Any], output: Path, *, steps: int, lr: float = 1e-3, seed: int = 0
+    rooms: RoomLatents,
+    config: dict[str, Any],
+    output: Path,
+    *,
+    steps: int,
+    mixed_precision: str,
+    lr: float = 1e-3,
+    seed: int = 0,
 ) -> tuple[BackgroundCodec, torch.Tensor]:
     """An autoencoder of the rooms' shells, and the rooms' tokens (R, B)."""
     codec = BackgroundCodec(**config)
-    accelerator = Accelerator(mixed_precision="no")
+    accelerator = Accelerator(mixed_precision=mixed_precision)
     parameters = list(codec.parameters())
     model, optimizer = accelerator.prepare(codec.train(), torch.optim.AdamW(parameters, lr=lr, weight_decay=0.01))
 

@@ -142,17 +142,17 @@ def train_scene_prior(
         raise ValueError(f"the rooms show {len(missing)} models that the objects' views lack, as {missing[0]}")
     for part in ("appearance", "background"):
         (output / part).mkdir(parents=True, exist_ok=True)
+    precision = mixed_precision or best_precision()
+    common: dict[str, Any] = {"steps": config.codec_steps, "mixed_precision": precision, "seed": seed}
     appearance_codec, known = train_appearance_codec(
-        views, autodecoder, config.appearance, output / "appearance", steps=config.codec_steps, seed=seed
+        views, autodecoder, config.appearance, output / "appearance", **common
     )
-    background_codec, shells = train_background_codec(
-        rooms, config.background, output / "background", steps=config.codec_steps, seed=seed
-    )
+    background_codec, shells = train_background_codec(rooms, config.background, output / "background", **common)
     tokens, token_dim = appearance_codec.shape
     told = {"tokens": tokens, "token_dim": token_dim, "background_dim": background_codec.config.dim}
     prior = ScenePrior(**{**config.prior, **told})
     data = _data(rooms, views, known.flatten(1), shells, prior)
-    accelerator = Accelerator(mixed_precision=mixed_precision or best_precision())
+    accelerator = Accelerator(mixed_precision=precision)
     model = PriorLoss(prior, config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=0.01)
     average = EMAModel(model.parameters(), decay=config.ema_decay, use_ema_warmup=True, power=0.75)
