@@ -154,19 +154,12 @@ def test_it_learns_what_a_scene_looks_like_and_the_backbone_stays(kind, klein, r
 
 
 def _encoded(pipeline, example: SceneExample) -> SceneLatents:
-    """What E of the full size makes of a picture's features."""
-    latents = example.latents
+    """What E of the full size makes of a picture."""
     if example.encoded:
-        return latents
-    pool, token = pipeline.appearance_pool, pipeline.background_token
-    with torch.no_grad():
-        objects = [
-            replace(each, appearance=pool(*(torch.from_numpy(array)[None].float() for array in arrays))[0].numpy())
-            for each, *arrays in zip(latents.objects, example.features, example.points, strict=True)
-        ]
-        patches, behind = torch.from_numpy(example.patches)[None].float(), torch.from_numpy(example.behind)[None]
-        background = token(patches, behind)[0].numpy()
-    return SceneLatents(objects, latents.focal, background, pool.config.identifier, pool.config.revision)
+        with pytest.raises(ValueError, match="reads tokens of a codec 1; encode"):
+            pipeline.encode(example.latents, [], [], np.zeros((9, 12)), np.ones(9, bool))
+        return example.latents
+    return pipeline.encode(example.latents, example.features, example.points, example.patches, example.behind)
 
 
 def test_a_run_that_was_ended_goes_on_where_it_was(klein, with_tokens, tmp_path):
@@ -273,7 +266,7 @@ def test_the_command_trains_a_decoder(klein, with_tokens, tmp_path, capsys):
     world, out = str(with_tokens), str(tmp_path / "out")
     options = ["--config", str(config), "--world", world, "-o", out, "--diffusion", klein]
     assert _train(*options, "--steps", "2", "--batch-size", "2") == 0
-    assert "trained on 2 pictures; load it with `load_scene_decoder`" in capsys.readouterr().err
+    assert "trained on 2 pictures; load it with `load_scene_decoder`" in capsys.readouterr().out
     written = json.loads((tmp_path / "out/training_config.json").read_text())
     assert written["steps"] == 2 and written["batch_size"] == 2 and written["backbone"] == klein
     load_scene_decoder(out, device="cpu")
@@ -295,7 +288,7 @@ def test_the_command_says_what_a_run_takes(klein, with_features, tmp_path, capsy
     config.write_text(json.dumps(SMALL.to_dict()))
     options = ["--dry-run", "--config", str(config), "--world", world, "--diffusion", klein]
     assert _train(*options) == 0
-    assert "memory of a GPU, 4 pictures of 32x32" in capsys.readouterr().err
+    assert "memory of a GPU, 4 pictures of 32x32" in capsys.readouterr().out
     assert not list(tmp_path.glob("out*"))
 
 

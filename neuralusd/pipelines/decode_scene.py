@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,46 @@ class SceneDecoderPipeline(DiffusionPipeline):
         settings = {name: self.config[name] for name in SETTINGS}
         own = type(self)(**{name: getattr(self, name) for name in OWN}, **settings)
         DiffusionPipeline.save_pretrained(own, save_directory, safe_serialization=True, **options)
+
+    @torch.no_grad()
+    def encode(
+        self,
+        latents: SceneLatents,
+        features: Sequence[np.ndarray],
+        points: Sequence[np.ndarray],
+        patches: np.ndarray,
+        behind: np.ndarray,
+    ) -> SceneLatents:
+        """The same latents with tokens (equations 7 and 8): those that this decoder was trained with.
+
+        Args:
+            features, points: of each present object in their order, see `AttnPool`. patches, behind: see
+                `BackgroundToken`. `photo_example` has all of them.
+
+        Raises:
+            ValueError: this decoder was trained on tokens of another encoder.
+        """
+        pool, background = self.appearance_pool, self.background_token
+        if pool is None or background is None:
+            own = self.scene_tokenizer.config
+            raise ValueError(f"this decoder reads tokens of {own.encoder} {own.revision}; encode the scene with that")
+
+        def given(array: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(np.asarray(array)).unsqueeze(0).to(pool.device)
+
+        present = [each for each in latents.objects if each.presence]
+        objects = []
+        for each, its, where in zip(present, features, points, strict=True):
+            tokens = pool(given(its).to(pool.dtype), given(where).to(pool.dtype))
+            objects.append(replace(each, appearance=tokens[0].float().cpu().numpy()))
+        token = background(given(patches).to(pool.dtype), given(behind))[0].float().cpu().numpy()
+        return replace(
+            latents,
+            objects=objects,
+            background=token,
+            encoder=pool.config.identifier,
+            revision=pool.config.revision,
+        )
 
     @torch.no_grad()
     def __call__(

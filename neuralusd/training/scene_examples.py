@@ -1,22 +1,38 @@
 """What the full size's decoder is trained on: pictures, where their objects are, and what encoders say of them.
 
-A folder of safetensors, a picture each, so that encoders, which are large and slow, run once. `make_scene_examples`
-makes one of a world.
+A folder of safetensors, a picture each, so that encoders, which are large and slow, run once.
+
+    python -m neuralusd.training.scene_examples --world rooms --sam3d checkpoints/hf --out examples
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
-from ..latents import ObjectLatents, SceneLatents
+from neuralusd.annotate.annotation import Annotation
+from neuralusd.annotate.dino import DINO, DinoPatches
+from neuralusd.annotate.errors import ModelError
+from neuralusd.annotate.sam3d import IDENTIFIER, Sam3dObject, Sam3dObjects, points_of_depth
+from neuralusd.latents import ObjectLatents, SceneLatents
+
+if TYPE_CHECKING:
+    from neuralusd.datasets.world import SceneFolder
 
 SUFFIX = ".safetensors"
+# Of an object's features, so many are kept; a step of training looks at some of them.
+MOST_FEATURES = 4096
+# Objects of less of the picture than this are left out.
+SMALLEST = 1e-3
 
 
 @dataclass
@@ -180,3 +196,105 @@ def thinned(example: SceneExample, most: int, rng: np.random.Generator) -> Scene
         features=[each[some] for each, some in zip(example.features, chosen, strict=True)],
         points=[each[some] for each, some in zip(example.points, chosen, strict=True)],
     )
+
+
+def photo_example(
+    annotation: Annotation, objects: Callable[..., Sam3dObject], dino: DinoPatches, *, size: int = 512, seed: int = 0
+) -> SceneExample:
+    """E of a picture (sections 2.1 and 3.1): SAM 3D's features and layout of each object, DINOv2's patches of it all.
+
+    Args:
+        annotation: objects and depth of the picture, see `annotate`. objects: SAM 3D, see `Sam3dObjects`.
+        size: pixels that the picture's longer side is brought to; both sides then are multiples of 16.
+
+    Raises:
+        ModelError: there is no depth, or SAM 3D cannot say what an object is.
+    """
+    import torch
+
+    if annotation.depth is None:
+        raise ModelError(f"{annotation.source or 'the picture'} has no depth, so nobody knows where its objects are")
+    height, width = annotation.ids.shape
+    half = np.tan(np.radians(annotation.field_of_view) / 2)
+    focal = np.array([0.5 / half, 0.5 / half * width / height])
+    points = points_of_depth(annotation.depth, focal)
+    rng = np.random.default_rng(seed)
+    latents = SceneLatents(focal=focal, encoder=IDENTIFIER)
+    example = SceneExample(_resized(annotation.color, size), latents)
+    for index, label in enumerate(annotation.labels):
+        mask = annotation.ids == index
+        if mask.mean() < SMALLEST:
+            continue
+        found = objects(annotation.color, mask, points, seed=seed)
+        kept = rng.permutation(len(found.features))[:MOST_FEATURES]
+        example.features.append(found.features[kept])
+        example.points.append(found.points[kept])
+        latents.objects.append(ObjectLatents(found.translation, found.rotation, found.scale, text=label))
+    picture = torch.from_numpy(np.ascontiguousarray(annotation.color)).permute(2, 0, 1)[None]
+    example.patches = dino(picture)[0].float().cpu().numpy()
+    example.behind = dino.background(torch.from_numpy(annotation.ids >= 0)[None])[0].numpy()
+    return example
+
+
+def frame_annotation(scene: SceneFolder, frame: int) -> Annotation:
+    """A frame of a world as if it had been annotated, by what the world knows of it."""
+    from neuralusd.stage.open import open_stage
+    from neuralusd.stage.read import read
+
+    seen = scene.read(frame)
+    height, width = seen.ids.shape
+    known = read(open_stage(scene.stage_path), time=float(frame), aspect=width / height)
+    words = {asset.path: asset.text or Path(asset.path).name for asset in known.foreground}
+    order = [path for path in seen.paths if path in words]
+    number = np.array([order.index(path) if path in words else -1 for path in seen.paths] + [-1])  # -1 is its last
+    return Annotation(
+        color=seen.rgb.astype(np.float32) / 255,
+        ids=number[seen.ids].astype(np.int32),
+        labels=[words[path] for path in order],
+        scores=[1.0] * len(order),
+        depth=np.asarray(seen.depth, np.float32),
+        field_of_view=float(
+            2 * np.degrees(np.arctan(0.5 * known.camera.horizontal_aperture / known.camera.focal_length))
+        ),
+        source=str(scene.rgb_path(frame)),
+    )
+
+
+def _resized(color: np.ndarray, size: int) -> np.ndarray:
+    """(H, W, 3) uint8."""
+    height, width = color.shape[:2]
+    scale = size / max(height, width)
+    columns, rows = (max(round(side * scale / 16), 1) * 16 for side in (width, height))
+    picture = Image.fromarray((color.clip(0, 1) * 255 + 0.5).astype(np.uint8))
+    return np.asarray(picture.resize((columns, rows), Image.Resampling.LANCZOS))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Makes, or goes on making, a folder of examples of a world."""
+    from tqdm import tqdm
+
+    from neuralusd.datasets.world import open_world
+
+    parser = argparse.ArgumentParser(prog="python -m neuralusd.training.scene_examples", description=main.__doc__)
+    parser.add_argument("--world", required=True, metavar="DIR", help="of `neuralusd data`")
+    parser.add_argument("--split", default="train", metavar="NAME")
+    parser.add_argument("--sam3d", required=True, metavar="DIR", help="SAM 3D Objects' checkpoints, as safetensors")
+    parser.add_argument("--dino", default=DINO, metavar="DIR|ID", help=f"a DINOv2 (default: {DINO})")
+    parser.add_argument("--out", required=True, metavar="DIR")
+    parser.add_argument("--size", type=int, default=512, metavar="N", help="pixels of the longer side (default: 512)")
+    given = parser.parse_args(arguments)
+    try:
+        world = open_world(given.world, given.split)
+        objects, dino = Sam3dObjects(given.sam3d), DinoPatches(given.dino)
+        for scene, frame in tqdm(list(world.frames()), desc="examples"):
+            file = Path(given.out, f"{scene.id}_{frame:04d}{SUFFIX}")
+            if not file.exists():
+                save_example(photo_example(frame_annotation(scene, frame), objects, dino, size=given.size), file)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
