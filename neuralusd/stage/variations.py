@@ -174,13 +174,19 @@ class Variations:
                     layer.GetPrimAtPath(STORE).specifier = Sdf.SpecifierClass
                 with self.editing(path):
                     self.stage.GetPrimAtPath(path).GetReferences().AddReference(reference)
-            node = next(
-                arc.GetTargetNode()
-                for arc in Usd.PrimCompositionQuery(self.stage.GetPrimAtPath(path)).GetCompositionArcs()
-                if arc.GetTargetPrimPath() == site and arc.GetTargetLayer() == layer
-            )
-        with Usd.EditContext(self.stage, Usd.EditTarget(layer, node)):
+            target = self._edit_target(path, layer, site)
+        with Usd.EditContext(self.stage, target):
             yield
+
+    def _edit_target(self, path: Sdf.Path, layer: Sdf.Layer, site: Sdf.Path) -> Usd.EditTarget:
+        """Where what is authored on the prim at `path` goes to the prim at `site` of a layer that it references."""
+        # A node is alive for as long as the query that it is of.
+        query = Usd.PrimCompositionQuery(self.stage.GetPrimAtPath(path))
+        arcs = query.GetCompositionArcs()
+        for arc in arcs:
+            if arc.GetTargetPrimPath() == site and arc.GetTargetLayer() == layer:
+                return Usd.EditTarget(layer, arc.GetTargetNode())
+        raise SceneError(f"<{path}> does not take the reference to {layer.identifier}. Is it inside an instance?")
 
     def free_path(self, name: str) -> Sdf.Path:
         """Where a new object of a name can stand, below `home`."""
