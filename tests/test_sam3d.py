@@ -20,16 +20,20 @@ from safetensors.numpy import save_file
 from scipy.spatial.transform import Rotation
 from transformers import Dinov2Config, Dinov2Model, ViTConfig
 
+from neuralusd import stage as stages
 from neuralusd.annotate import Annotation
 from neuralusd.annotate.dino import DinoPatches
 from neuralusd.annotate.errors import ModelError
 from neuralusd.annotate.sam3d import IDENTIFIER, Sam3dAppearance, Sam3dObjects, box_layout, points_of_depth
+from neuralusd.api import encode_photo
 from neuralusd.models.adapters.attention_pool import AttnPool
 from neuralusd.models.adapters.backbone import EmptyPrompt
 from neuralusd.models.adapters.background_token import BackgroundToken
 from neuralusd.models.adapters.scene_adapters import SceneAdapters
 from neuralusd.models.adapters.scene_tokens import SceneTokenizer
 from neuralusd.pipelines.decode_scene import SceneDecoderPipeline
+from neuralusd.stage.latents import read_latents
+from neuralusd.stage.views import Views
 from neuralusd.training.scene_examples import load_example, main, photo_example, save_example
 from tests.tiny_flux2 import TOKENIZER, tiny_transformer
 from tests.tiny_world import boxes_stage, frame
@@ -237,6 +241,22 @@ def test_a_photograph_becomes_scene_latents(checkpoints, installed, tmp_path):
     without.depth = None
     with pytest.raises(ModelError, match="photo.png has no depth"):
         photo_example(without, Sam3dObjects(checkpoints), dino)
+
+
+def test_a_photograph_becomes_scene_latents_through_a_stage(tmp_path):
+    """E without SAM 3D: `encode` makes a stage of the photograph, of which latents are read as of any other."""
+    photo = a_photograph()
+    PIL.Image.fromarray((photo.color * 255).astype(np.uint8)).save(tmp_path / "photo.png")
+    options = {"masks": photo.ids + 1, "depth_map": photo.depth, "field_of_view": 90.0}
+    stage = encode_photo(tmp_path / "photo.png", tmp_path / "scene.usda", **options)
+    scene = stages.read(stage)
+    latents = read_latents(scene).latents
+    assert np.allclose(latents.focal, [0.5, 2 / 3], atol=1e-3)
+    [box] = latents.objects
+    assert -4.6 < box.translation[2] < -3.9 and box.scale.max() < 4
+    [asset] = scene.foreground
+    cutout = Views(stage, scene).cutout(asset)  # of the photograph: what an appearance codec is shown
+    assert cutout.shape == (4, 64, 64) and 0.3 < cutout[3].mean() < 1 and cutout[:3].std() > 0.1
 
 
 def test_a_world_becomes_examples(checkpoints, installed, tmp_path, capsys):
