@@ -8,7 +8,7 @@ import textwrap
 
 import bpy
 
-from . import preferences, store, tasks
+from . import pins, preferences, store, tasks
 from .operators import display, setup
 
 CATEGORY = "Neural"
@@ -110,6 +110,88 @@ class NEURALUSD_PT_hold(Sidebar, bpy.types.Panel):
         row.operator("neuralusd.release", icon="UNLOCKED")
 
 
+class NEURALUSD_UL_pins(bpy.types.UIList):
+    """The assets of a scene with their pins."""
+
+    bl_idname = "NEURALUSD_UL_pins"
+
+    def draw_item(
+        self,
+        context: bpy.types.Context,
+        layout: bpy.types.UILayout,
+        data: bpy.types.AnyType,
+        item: bpy.types.Object,
+        icon: int,
+        active_data: bpy.types.AnyType,
+        active_property: str,
+        index: int = 0,
+        flag: int = 0,
+    ) -> None:
+        row = layout.row(align=True)
+        row.label(text=item.name, icon="LINKED" if item.library else "OBJECT_DATA")
+        for factor in pins.FACTORS:
+            pin(row, item.neuralusd, factor, text="", item=item)
+
+    def filter_items(
+        self, context: bpy.types.Context, data: bpy.types.AnyType, name: str
+    ) -> tuple[list[int], list[int]]:
+        objects = list(getattr(data, name))
+        wanted = self.filter_name.lower()
+        shown = [
+            self.bitflag_filter_item if pins.is_asset(context.scene, each) and wanted in each.name.lower() else 0
+            for each in objects
+        ]
+        order = sorted(range(len(objects)), key=lambda number: objects[number].name.lower())
+        places = [0] * len(objects)
+        for place, number in enumerate(order):
+            places[number] = place
+        return shown, places
+
+
+class NEURALUSD_PT_resample(Sidebar, bpy.types.Panel):
+    bl_idname = "NEURALUSD_PT_resample"
+    bl_label = "Resample"
+    bl_parent_id = "NEURALUSD_PT_main"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, scene, said = self.layout, context.scene, context.scene.neuralusd
+        chosen = pins.owners(scene, context.view_layer.objects.selected)
+        active = next(iter(pins.owners(scene, [context.object] if context.object else [])), None)
+        if chosen:
+            box = layout.box()
+            first = active if active in chosen else chosen[0]
+            more = f" and {len(chosen) - 1} more" if len(chosen) > 1 else ""
+            box.label(text=f"{first.name}{more}", icon="OBJECT_DATA")
+            for factor in pins.FACTORS:
+                pin_row(box, first.neuralusd, factor)
+            if first.library is not None:
+                wrapped(box, "Linked from another .blend: make a library override of it first.", "LINKED")
+        else:
+            wrapped(layout, "Select an object to open its pins: samples make anew what is not pinned.")
+        box = layout.box()
+        box.label(text="Scene", icon="SCENE_DATA")
+        if scene.camera is not None:
+            pin_row(box, scene.camera.neuralusd, pins.CAMERA)
+        pin_row(box, said, pins.BACKGROUND)
+        box.prop(said, "resample_insert")
+        if any(pins.is_asset(scene, each) for each in scene.objects):
+            layout.template_list("NEURALUSD_UL_pins", "", scene, "objects", said, "resample_index", rows=4)
+            row = layout.row(align=True)
+            for text, icon, keep in (("Pin All", "PINNED", 1.0), ("Open All", "UNPINNED", 0.0)):
+                done = row.operator("neuralusd.pin", text=text, icon=icon)
+                done.factor, done.everything, done.keep = "ALL", True, keep
+        column = layout.column()
+        column.use_property_split = True
+        column.use_property_decorate = False
+        for name in ("samples", "seed", "steps", "guidance", "backend"):
+            column.prop(said, f"resample_{name}")
+        row = layout.row()
+        row.scale_y = 1.4
+        row.operator("neuralusd.resample", icon="PARTICLES")
+        draw_samples(layout, scene)
+
+
 class NEURALUSD_PT_object(Sidebar, bpy.types.Panel):
     bl_idname = "NEURALUSD_PT_object"
     bl_label = "Object"
@@ -191,11 +273,13 @@ class NEURALUSD_PT_passes(bpy.types.Panel):
         layout.prop(layer, "use_pass_object_index", text="Object Index")
 
 
+LISTS = (NEURALUSD_UL_pins,)
 CLASSES = (
     NEURALUSD_PT_main,
     NEURALUSD_PT_object,
     NEURALUSD_PT_encode,
     NEURALUSD_PT_hold,
+    NEURALUSD_PT_resample,
     NEURALUSD_PT_lift,
     NEURALUSD_PT_settings,
     NEURALUSD_PT_passes,
@@ -248,6 +332,44 @@ def draw_running(layout: bpy.types.UILayout) -> None:
         box.operator("neuralusd.stop", icon="CANCEL")
 
 
+def pin(
+    layout: bpy.types.UILayout,
+    said: bpy.types.PropertyGroup,
+    factor: str,
+    text: str,
+    item: bpy.types.Object | None = None,
+) -> None:
+    """A button that pins a factor, or opens its pin: of an object, or else of what is selected."""
+    pinned = pins.is_pinned(getattr(said, f"anchor_{factor}"))
+    done = layout.operator("neuralusd.pin", text=text, icon="PINNED" if pinned else "UNPINNED", depress=pinned)
+    done.factor, done.object, done.everything = factor.upper(), item.name if item is not None else "", False
+    done.keep = 0.0 if pinned else 1.0
+
+
+def pin_row(layout: bpy.types.UILayout, said: bpy.types.PropertyGroup, factor: str) -> None:
+    """A pin with its factor's name, and how much is kept where it is open."""
+    row = layout.row(align=True)
+    pin(row, said, factor, pins.NAMES[factor])
+    if not pins.is_pinned(getattr(said, f"anchor_{factor}")):
+        row.prop(said, f"anchor_{factor}", slider=True)
+
+
+def draw_samples(layout: bpy.types.UILayout, scene: bpy.types.Scene) -> None:
+    """The strip of samples, what they are samples of first; a click takes one."""
+    said = scene.neuralusd
+    if not said.samples:
+        return
+    grid = layout.grid_flow(row_major=True, columns=0, even_columns=True, even_rows=True, align=True)
+    pictures = [said.source_picture, *(sample.picture for sample in said.samples)]
+    for number, picture in enumerate(pictures):
+        cell = grid.box().column(align=True)
+        if picture is not None:
+            cell.template_icon(icon_value=layout.icon(picture), scale=5.0)
+        text, taken = f"Sample {number}" if number else "Original", said.taken == number
+        cell.operator("neuralusd.take", text=text, icon="CHECKMARK" if taken else "NONE", depress=taken).sample = number
+    layout.operator("neuralusd.forget_samples", icon="CHECKMARK")
+
+
 def wrapped(layout: bpy.types.UILayout, text: str, icon: str = "NONE", width: int = 60) -> None:
     """A text on as many lines as it takes; labels do not wrap."""
     column = layout.column(align=True)
@@ -258,11 +380,11 @@ def wrapped(layout: bpy.types.UILayout, text: str, icon: str = "NONE", width: in
 
 def register() -> None:
     """Adds the panels."""
-    for each in CLASSES:
+    for each in (*LISTS, *CLASSES):
         bpy.utils.register_class(each)
 
 
 def unregister() -> None:
     """Removes them."""
-    for each in reversed(CLASSES):
+    for each in reversed((*LISTS, *CLASSES)):
         bpy.utils.unregister_class(each)

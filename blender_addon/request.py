@@ -87,15 +87,7 @@ class RenderScene:
         self.sent: Sent | None = None if self._donors else self._send(scene, view_layer)
 
     def __call__(self, task: Task) -> Rendered:
-        begin = 0.0
-        if self._donors:
-            begin, count = 0.3, len(self._donors)
-            for number, donor in enumerate(self._donors):
-                share = (begin * number / count, begin * (number + 1) / count)
-                donor.ask(self._where, task, share, self.numbers["backend"])
-            self.sent = on_main(self._take_donors, task.cancelled)
-        if self.sent.waiting:
-            begin = self._encode_first(task, begin)
+        begin = self._ready(task)
         file, tokens = os.path.join(self.folder, "image.png"), os.path.join(self.folder, "tokens.usdc")
         wanted = {"image.png": file, "tokens.usdc": tokens}
         if self.passes:
@@ -117,27 +109,44 @@ class RenderScene:
         )
         return Rendered(file, tokens if os.path.isfile(tokens) else "", result["images"][0], self.sent)
 
+    def _ready(self, task: Task) -> float:
+        """Encodes what objects take their look from, if need be; returns the fraction of the task that is done then."""
+        begin = 0.0
+        if self._donors:
+            begin, count = 0.3, len(self._donors)
+            for number, donor in enumerate(self._donors):
+                share = (begin * number / count, begin * (number + 1) / count)
+                donor.ask(self._where, task, share, self.numbers["backend"])
+            self.sent = on_main(self._take_donors, task.cancelled)
+        if self.sent.waiting:
+            begin = self._encode_first(task, begin)
+        return begin
+
     def _encode_first(self, task: Task, begin: float) -> float:
         """Encodes what others take their look from; returns the fraction of the task that is done then."""
-        tokens = os.path.join(self.folder, "first.usdc")
-        connection.ask(
-            self._where,
-            task,
-            "encode",
-            {"tokens.usdc": tokens},
-            share=(begin, 0.5),
-            stage=self.sent.file,
-            camera=self.sent.camera,
-            image=self._picture,
-            backend=self.numbers["backend"],
-        )
-        self.sent = on_main(lambda: self._take_first(tokens), task.cancelled)
+        self._encode(task, (begin, 0.5))
         for name, modality, donor in self.sent.waiting:
             raise Problem(
                 f"{name} takes the {modality} of {donor}, which the camera does not see, so it is not encoded. Press "
                 f"Encode with {donor} in view; its role must not be Scenery then."
             )
         return 0.5
+
+    def _encode(self, task: Task, share: tuple[float, float], assets: list[str] | None = None) -> None:
+        tokens = os.path.join(self.folder, "first.usdc")
+        connection.ask(
+            self._where,
+            task,
+            "encode",
+            {"tokens.usdc": tokens},
+            share=share,
+            stage=self.sent.file,
+            camera=self.sent.camera,
+            image=self._picture,
+            assets=assets,
+            backend=self.numbers["backend"],
+        )
+        self.sent = on_main(lambda: self._take_first(tokens), task.cancelled)
 
     def _take_first(self, tokens: str) -> Sent:
         export.take_tokens(self.sent, tokens)
@@ -151,13 +160,73 @@ class RenderScene:
     def _send_again(self) -> Sent:
         scene = bpy.data.scenes.get(self._scene)
         if scene is None or self._layer not in scene.view_layers:
-            raise Problem("The scene was removed while its image was being made.")
+            raise Problem("The scene was removed while it was being worked on.")
         return self._send(scene, scene.view_layers[self._layer])
 
     def _send(self, scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> Sent:
         sent = export.send(scene, view_layer, self.folder, **self._options)
         self.before = held.before(scene, sent) if self._options["view"] is None else None
         return sent
+
+
+@dataclass
+class Resampled:
+    """Samples that came back.
+
+    Attributes:
+        samples: what each changes. file: USD of what is new in them, "" where nothing is. pictures: PNGs, of the source
+            first. sent: the scene as it was sent. notes: what the service assumed or kept, a sentence each.
+        encoded: names of the objects that were encoded on the way.
+    """
+
+    samples: list[Any]
+    file: str
+    pictures: list[str]
+    sent: Sent
+    notes: list[str]
+    encoded: int
+
+
+class ResampleScene(RenderScene):
+    """A request for samples of a scene, made and called as one for an image. Which factors are kept, the exported stage
+    says itself, by its anchors."""
+
+    def __init__(self, scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, folder: str, wanted: dict[str, Any]):
+        super().__init__(scene, view_layer, folder, materials=True)
+        self.wanted = wanted
+
+    def __call__(self, task: Task) -> Resampled:
+        begin, log = self._ready(task), len(task.log)
+        missing = _without_tokens(self.sent)
+        if missing:
+            self._encode(task, (begin, begin + 0.2), missing)
+            begin += 0.2
+        encoded = len(missing) - len(_without_tokens(self.sent)) if missing else 0
+        file = os.path.join(self.folder, "variations.usdc")
+        names = ["source", *(f"sample_{number + 1}" for number in range(self.wanted["samples"]))]
+        pictures = {f"{name}.png": os.path.join(self.folder, f"{name}.png") for name in names}
+        result = connection.ask(
+            self._where,
+            task,
+            "resample",
+            {"variations.usdc": file, **pictures},
+            share=(begin, 0.97),
+            stage=self.sent.file,
+            camera=self.sent.camera,
+            pictures=True,
+            render_backend=self.numbers["backend"],
+            **self.wanted,
+        )
+        task.tell(0.97, "reading the samples")
+        from .usd import variations
+
+        new = os.path.join(self.folder, "samples.usdc")
+        found = variations.extract(
+            file, result["variantSet"], self.sent.assets, self.sent.background, self.sent.camera, new
+        )
+        there = [path for path in pictures.values() if os.path.isfile(path)]
+        new = new if os.path.isfile(new) else ""
+        return Resampled(found, new, there, self.sent, task.log[log:], encoded)
 
 
 def encode_scene(

@@ -10,6 +10,7 @@ from bpy.props import (
     CollectionProperty,
     EnumProperty,
     FloatProperty,
+    FloatVectorProperty,
     IntProperty,
     PointerProperty,
     StringProperty,
@@ -40,6 +41,22 @@ LIFTED_FROM = (
     ("TEXT", "Words", "A phrase that says what it is; for lifters that take words"),
     ("NOTHING", "Nothing", "Whatever the lifter has learned to make; another seed makes another"),
 )
+
+
+# What a sample does to an object that it does not show: nothing of it, or nothing of its own surface.
+HIDES = (("NO", "No", ""), ("HIDE", "Hide", ""), ("REPLACE", "Replace", ""))
+
+
+def _anchor(what: str, override: bool = True) -> FloatProperty:
+    return FloatProperty(
+        name="Keep",
+        description=f"How much resampling keeps {what}: 1 is pinned, 0 samples it anew, between is a little different",
+        min=0.0,
+        max=1.0,
+        default=1.0,
+        subtype="FACTOR",
+        **({"override": OVERRIDE} if override else {}),
+    )
 
 
 def _may_give(self: ObjectSettings, each: bpy.types.Object) -> bool:
@@ -98,6 +115,11 @@ class ObjectSettings(bpy.types.PropertyGroup):
     )
     geometry_record: StringProperty(options={"HIDDEN"}, override=OVERRIDE)
     geometry_key: StringProperty(options={"HIDDEN"}, override=OVERRIDE)
+    anchor_pose: _anchor("where it is, how it is turned and how large it is")
+    anchor_appearance: _anchor("its look and shape")
+    anchor_presence: _anchor("it at all: whether it is there")
+    # Of a camera.
+    anchor_camera: _anchor("the camera's focal length")
     # The record in the sidecar; see usd/records.py.
     record: StringProperty(options={"HIDDEN"}, override=OVERRIDE)
     # Of an Empty that stands for a prim of a type that Blender does not know.
@@ -109,6 +131,48 @@ class Link(bpy.types.PropertyGroup):
 
     each: PointerProperty(type=bpy.types.Object)
     record: StringProperty()
+
+
+class Brought(bpy.types.PropertyGroup):
+    """An object that came with the sample that is taken."""
+
+    each: PointerProperty(type=bpy.types.Object)
+
+
+class Change(bpy.types.PropertyGroup):
+    """What a sample changes of an object: rows of its local-to-world for column vectors, and whether it goes."""
+
+    each: PointerProperty(type=bpy.types.Object)
+    moves: BoolProperty()
+    matrix: FloatVectorProperty(size=16)
+    hides: EnumProperty(items=HIDES)
+    appears: BoolProperty()
+
+
+class Sample(bpy.types.PropertyGroup):
+    """A sample of the scene: a picture, changes, and the prim in the file of samples that holds what is new in it."""
+
+    picture: PointerProperty(type=bpy.types.Image)
+    changes: CollectionProperty(type=Change)
+    prim: StringProperty()
+    zoom: FloatProperty(default=1.0)
+
+
+class Before(bpy.types.PropertyGroup):
+    """What the sample that is taken changed of an object, as it was before."""
+
+    each: PointerProperty(type=bpy.types.Object)
+    location: FloatVectorProperty(size=3)
+    rotation_euler: FloatVectorProperty(size=3)
+    rotation_quaternion: FloatVectorProperty(size=4)
+    rotation_axis_angle: FloatVectorProperty(size=4)
+    scale: FloatVectorProperty(size=3)
+    hide_viewport: BoolProperty()
+    hide_render: BoolProperty()
+    presence: FloatProperty()
+    lens: FloatProperty()
+    # JSON: what would have put it elsewhere, and is muted.
+    muted: StringProperty()
 
 
 class SceneSettings(bpy.types.PropertyGroup):
@@ -170,6 +234,32 @@ class SceneSettings(bpy.types.PropertyGroup):
         name="Steps", description="Steps of its sampler; 0 takes the lifter's own number", min=0, max=1000, default=0
     )
     lift_seed: IntProperty(name="Seed", description="The same seed gives the same object", min=0, max=LARGEST)
+    anchor_background: _anchor("what is behind all assets", override=False)
+    resample_samples: IntProperty(name="Samples", description="How many samples are made", min=1, max=100, default=4)
+    resample_seed: IntProperty(name="Seed", description="The same seed gives the same samples", min=0, max=LARGEST)
+    resample_steps: IntProperty(
+        name="Steps", description="Steps of the sampler; 0 takes the weights' own number", min=0, max=1000, default=0
+    )
+    resample_guidance: FloatProperty(
+        name="Guidance",
+        description="How far samples go towards what is pinned: 1 is none, 0 takes the weights' own",
+        min=0.0,
+        max=100.0,
+        default=0.0,
+    )
+    resample_insert: BoolProperty(name="New Objects", description="Samples may hold objects that are not there yet")
+    resample_backend: StringProperty(
+        name="Weights", description="Of resampling: a name, a folder or a hub id. Empty takes the service's own"
+    )
+    resample_index: IntProperty(options={"HIDDEN"})
+    source_picture: PointerProperty(type=bpy.types.Image)
+    samples: CollectionProperty(type=Sample)
+    # The file of what is new in samples; see samples.py.
+    samples_file: StringProperty(options={"HIDDEN"})
+    taken: IntProperty(options={"HIDDEN"})
+    before: CollectionProperty(type=Before)
+    brought: CollectionProperty(type=Brought)
+    brought_to: PointerProperty(type=bpy.types.Collection)
     # Further digits of a seed from a USD file: Blender's integers have 32 bits, USD's 64.
     seed_digits: StringProperty(options={"HIDDEN"})
     background: StringProperty(options={"HIDDEN"})
@@ -188,7 +278,7 @@ class SceneSettings(bpy.types.PropertyGroup):
         self.seed_digits = str(value) if value > LARGEST else ""
 
 
-CLASSES = (ObjectSettings, Link, SceneSettings)
+CLASSES = (ObjectSettings, Link, Brought, Change, Sample, Before, SceneSettings)
 
 
 def register() -> None:

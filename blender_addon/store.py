@@ -67,7 +67,7 @@ def set_record(scene: bpy.types.Scene, each: bpy.types.Object, name: str) -> Non
 def follow_save(saved: str) -> None:
     """Brings the records along to where the .blend was saved, for the first time, under another name, or as a copy."""
     global _opened
-    from . import held
+    from . import held, samples
     from .usd import records
 
     saved = saved or bpy.data.filepath
@@ -84,6 +84,7 @@ def follow_save(saved: str) -> None:
                 os.unlink(source)  # the .blend has a place of its own now
     opened, _opened = _opened, bpy.data.filepath
     held.follow_save(saved, opened)
+    samples.follow_save(saved, opened)
 
 
 def follow_load() -> None:

@@ -10,12 +10,22 @@ from .encode import NEURALUSD_OT_encode
 from .hold import NEURALUSD_OT_hold, NEURALUSD_OT_release
 from .lift import NEURALUSD_OT_lift
 from .render import NEURALUSD_OT_render
+from .resample import (
+    NEURALUSD_OT_forget_samples,
+    NEURALUSD_OT_pin,
+    NEURALUSD_OT_resample,
+    NEURALUSD_OT_take,
+)
 from .setup import NEURALUSD_OT_check, NEURALUSD_OT_setup, NEURALUSD_OT_stop
 
 CLASSES = (
     NEURALUSD_OT_encode,
     NEURALUSD_OT_render,
     NEURALUSD_OT_lift,
+    NEURALUSD_OT_resample,
+    NEURALUSD_OT_take,
+    NEURALUSD_OT_forget_samples,
+    NEURALUSD_OT_pin,
     NEURALUSD_OT_hold,
     NEURALUSD_OT_release,
     NEURALUSD_OT_check,

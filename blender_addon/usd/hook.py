@@ -11,7 +11,7 @@ import bpy
 from pxr import Sdf, Usd, UsdGeom, UsdRender
 
 from .. import animation, store
-from . import assets, neural, prims, records
+from . import anchors, assets, neural, prims, records
 
 DONORS = "NeuralDonors"
 
@@ -91,8 +91,9 @@ def write(stage: Usd.Stage, graph: bpy.types.Depsgraph) -> None:
         shot.prims = found
         _hide(stage, graph, found)
         _camera(stage, found)
-        with_tokens = {each for each, record in kept.items() if records.has_tokens(record)}
-        chosen = assets.choose(stage, found, with_tokens, _eye(stage))
+        # Those that have tokens, and those of which somebody has said what resampling may change.
+        sticky = {each for each in found if records.has_tokens(kept[each]) or anchors.says_something(each.neuralusd)}
+        chosen = assets.choose(stage, found, sticky, _eye(stage))
         shot.chosen = chosen
         shot.missing = [each for each in chosen if not records.has_tokens(kept[each])]
     else:
@@ -104,13 +105,16 @@ def write(stage: Usd.Stage, graph: bpy.types.Depsgraph) -> None:
         if each in found and each.neuralusd.role != "SCENERY":
             _write_object(stage, graph, each, found, kept, is_asset=each in chosen)
     _write_background(stage, scene, found, kept, bool(chosen))
+    _write_cameras(stage, found)
     if shot is None:
         _write_settings(stage, scene)
 
 
 def _says_something(each: bpy.types.Object) -> bool:
     said = each.neuralusd
-    return said.role in ("ASSET", "BACKGROUND") or bool(said.text) or said.presence != 1.0 or bool(said.usd_type)
+    if said.role in ("ASSET", "BACKGROUND") or said.text or said.presence != 1.0 or said.usd_type:
+        return True
+    return anchors.says_something(said)
 
 
 def _donors(each: bpy.types.Object) -> list[bpy.types.Object | None]:
@@ -156,6 +160,8 @@ def _write_object(
     text = prim.GetAttribute(neural.TEXT)
     if said.text != ((text.Get(Usd.TimeCode.EarliestTime()) if text else "") or ""):
         neural.author(prim, neural.TEXT, "string", said.text)
+    if said.role != "BACKGROUND":
+        anchors.write(prim, said)
     for modality in neural.MODALITIES:
         _write_donor(stage, prim, each, modality, found, kept)
 
@@ -217,18 +223,21 @@ def _write_background(
     kept: Mapping[bpy.types.Object, Sdf.PrimSpec | None],
     any_assets: bool,
 ) -> None:
-    own = next((each for each in found if each.neuralusd.role == "BACKGROUND"), None)
+    # A sample's own comes first: the one that it stands in for is hidden.
+    own = min((e for e in found if e.neuralusd.role == "BACKGROUND"), key=lambda e: e.hide_render, default=None)
     if own is not None:
         prim = stage.GetPrimAtPath(found[own])
         if kept[own] is not None:
             records.apply(kept[own], prim)
         neural.apply(prim, neural.ASSET)
         neural.author(prim, neural.ROLE, "token", neural.BACKGROUND, uniform=True)
+        anchors.write_one(prim, anchors.BACKGROUND, scene.neuralusd.anchor_background)
         if shot is not None:
             shot.background = str(prim.GetPath())
         return
     record = store.find(scene.neuralusd.background, None)
-    if shot is None and (record is None or not any_assets):
+    unsaid = record is None and scene.neuralusd.anchor_background == 1.0
+    if shot is None and (unsaid or not any_assets):
         return
     root = stage.GetDefaultPrim().GetPath() if stage.GetDefaultPrim() else Sdf.Path.absoluteRootPath
     path, number = root.AppendChild("Background"), 1
@@ -239,8 +248,23 @@ def _write_background(
         records.apply(record, prim)
     neural.apply(prim, neural.ASSET)
     neural.author(prim, neural.ROLE, "token", neural.BACKGROUND, uniform=True)
+    anchors.write_one(prim, anchors.BACKGROUND, scene.neuralusd.anchor_background)
     if shot is not None:
         shot.background = str(path)
+
+
+def _write_cameras(stage: Usd.Stage, found: Mapping[bpy.types.Object, Sdf.Path]) -> None:
+    """How much of each camera resampling keeps."""
+    others = set(found.values())
+    for each, path in found.items():
+        if each.type != "CAMERA":
+            continue
+        above = stage.GetPrimAtPath(path)
+        for prim in [above, *above.GetChildren()]:
+            if prim.IsA(UsdGeom.Camera) and (prim == above or prim.GetPath() not in others):
+                anchors.write_one(prim, anchors.CAMERA, each.neuralusd.anchor_camera)
+    if shot is not None and shot.camera is not None and shot.camera not in found:
+        anchors.write_one(stage.GetPrimAtPath(shot.camera_path), anchors.CAMERA, shot.camera.neuralusd.anchor_camera)
 
 
 def _write_settings(stage: Usd.Stage, scene: bpy.types.Scene) -> None:
@@ -329,6 +353,10 @@ def read(stage: Usd.Stage, objects: dict[Sdf.Path, bpy.types.Object]) -> None:
         if neural.RENDER_SETTINGS in neural.schemas(prim):
             _read_settings(prim)
             continue
+        if prim.IsA(UsdGeom.Camera):
+            _read_camera(prim, objects)
+            if neural.schemas(prim) == [neural.ANCHOR]:
+                continue
         if path not in objects:
             if prim.IsInstanceProxy():
                 continue
@@ -359,6 +387,10 @@ def _read_object(
     if neural.ASSET in neural.schemas(prim):
         said.role = "BACKGROUND" if values[neural.ROLE] == neural.BACKGROUND else "ASSET"
     said.text = values[neural.TEXT] or ""
+    anchors.read(prim, said)
+    background = anchors.value(prim, anchors.BACKGROUND)
+    if said.role == "BACKGROUND" and background is not None:
+        bpy.context.scene.neuralusd.anchor_background = background
     presence = prim.GetAttribute(neural.PRESENCE)
     if values[neural.PRESENCE] is not None:
         said.presence = values[neural.PRESENCE]
@@ -377,6 +409,14 @@ def _read_object(
             setattr(said, f"{modality}_from", "KEPT")
             donor = prim.GetStage().GetPrimAtPath(targets[0])
             setattr(said, f"{modality}_record", draft.record(donor, folder=folder, name=donor.GetName()))
+
+
+def _read_camera(prim: Usd.Prim, objects: Mapping[Sdf.Path, bpy.types.Object]) -> None:
+    """How much of a camera resampling keeps; a camera may have become one object with the Xform above it."""
+    each = objects.get(prim.GetPath()) or objects.get(prim.GetPath().GetParentPath())
+    alpha = anchors.value(prim, anchors.CAMERA)
+    if each is not None and each.type == "CAMERA" and alpha is not None:
+        each.neuralusd.anchor_camera = alpha
 
 
 def _in_library(path: Sdf.Path) -> bool:

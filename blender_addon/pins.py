@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pins: what resampling keeps. Alpha of a factor is 1 where it is pinned, 0 where it is sampled anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import bpy
+
+from . import store
+
+FACTORS = ("pose", "appearance", "presence")
+CAMERA, BACKGROUND = "camera", "background"
+NAMES = {"pose": "Pose", "appearance": "Appearance", "presence": "Presence", CAMERA: "Camera", BACKGROUND: "Background"}
+NOT_ASSETS = {"CAMERA", "LIGHT", "SPEAKER", "LIGHT_PROBE"}
+
+
+def is_pinned(alpha: float) -> bool:
+    """Whether a factor stays as it is."""
+    return alpha >= 1.0
+
+
+def is_asset(scene: bpy.types.Scene, each: bpy.types.Object) -> bool:
+    """Whether an object is known to be an asset: the user says so, or it has tokens, or pins that are open.
+
+    Of those on Automatic that were never encoded, only the export decides (see usd/assets.py).
+    """
+    said = each.neuralusd
+    if each.type in NOT_ASSETS or said.role in ("SCENERY", "BACKGROUND"):
+        return False
+    return said.role == "ASSET" or not all_pinned_of(each) or bool(store.record_name(scene, each))
+
+
+def owners(scene: bpy.types.Scene, chosen: Iterable[bpy.types.Object]) -> list[bpy.types.Object]:
+    """The assets that objects are, or are parts of, each once."""
+    found: dict[bpy.types.Object, None] = {}
+    side_by_side: set[bpy.types.Object] | None = None
+    for each in chosen:
+        if each.type in NOT_ASSETS:
+            continue
+        line = [each]
+        while line[-1].parent is not None:
+            line.append(line[-1].parent)
+        own = next((one for one in line if is_asset(scene, one)), None)
+        if own is None:
+            side_by_side = _first_level(scene) if side_by_side is None else side_by_side
+            own = next((one for one in line if one in side_by_side), each)
+        found[own] = None
+    return list(found)
+
+
+def _first_level(scene: bpy.types.Scene) -> set[bpy.types.Object]:
+    """The first level of the hierarchy where there are several things side by side."""
+    inside = set(scene.objects)
+    level = [each for each in inside if each.parent not in inside and _has_surface(each)]
+    while len(level) == 1 and level[0].type == "EMPTY" and level[0].instance_type != "COLLECTION":
+        level = [child for child in level[0].children if _has_surface(child)]
+    return set(level)
+
+
+def _has_surface(each: bpy.types.Object) -> bool:
+    own = [each, *each.children_recursive]
+    return any(one.type not in {*NOT_ASSETS, "EMPTY"} or one.instance_type == "COLLECTION" for one in own)
+
+
+def all_pinned_of(each: bpy.types.Object) -> bool:
+    """Whether nothing of an object may change."""
+    return all(is_pinned(getattr(each.neuralusd, f"anchor_{factor}")) for factor in FACTORS)
+
+
+def all_pinned(scene: bpy.types.Scene, assets: Iterable[bpy.types.Object]) -> bool:
+    """Whether nothing may change."""
+    said = [scene.neuralusd.anchor_background]
+    if scene.camera is not None:
+        said.append(scene.camera.neuralusd.anchor_camera)
+    if not all(map(is_pinned, said)) or scene.neuralusd.resample_insert:
+        return False
+    return all(map(all_pinned_of, assets))
