@@ -10,13 +10,14 @@ import numpy as np
 import PIL.Image
 import pytest
 from pxr import Usd, UsdGeom
+from shots import photograph
 from test_resample_stage import opinions, sound
 from tiny_backend import save_tiny_backend
 from tiny_resample import room, save_tiny_prior, tiny_prior
 
 import neuralusd
 from neuralusd import stage as stages
-from neuralusd.api import Cancelled, ResampleWarning
+from neuralusd.api import Cancelled, ResampleWarning, encode_photo
 from neuralusd.cli import main
 from neuralusd.errors import BackendError, EditError, SceneError, TokensError
 from neuralusd.images import read_provenance
@@ -191,6 +192,31 @@ class TestOperations:
             ask(keep=["camera"])
         with pytest.raises(EditError, match="/Room/Poster:pose cannot be resampled: it has a box in the image"):
             ask("b.usda", vary=["/Room/Poster:pose"])
+
+    def test_of_a_photograph_with_depth_what_is_seen_can_be_another(self, weights, tmp_path):
+        photo, ids, depth = photograph(tmp_path)
+        options = {"masks": ids, "depth_map": depth, "field_of_view": 50}
+        encode_photo(photo, tmp_path / "photo.usda", backend=weights[1], **options)
+        stage = neuralusd.resample(
+            tmp_path / "photo.usda",
+            tmp_path / "out.usda",
+            keep=["everything"],
+            vary=["looks", "background"],
+            samples=1,
+            backend=weights[0],
+            render_backend=weights[1],
+        )
+        [sample] = list_samples(stage)
+        scene = stages.read(stage)
+        assert set(sample.changed) == {asset.path for asset in scene.assets} and not sample.moved
+        for asset in scene.assets:
+            assert stage.GetPrimAtPath(f"{asset.path}/Sampled").IsA(UsdGeom.Mesh) and asset.tokens
+        sound(stage)
+
+    def test_what_is_within_a_thing_that_is_varied_moves_along_and_within_one_that_is_kept_it_stays(self, ask, shot):
+        along = ask("a.usda", keep=["everything"], vary=["/Room/Chair:pose"])
+        assert touched(along, shot) == {"Chair"}
+        assert "Cup" not in touched(ask("b.usda", keep=["/Room/Chair"], insert=False), shot)
 
     def test_of_more_objects_than_the_prior_knows_the_nearest_count(self, ask, shot):
         prior = tiny_prior(slots=2)

@@ -10,6 +10,7 @@ from tiny_backend import save_tiny_backend
 from tiny_resample import room, save_tiny_prior
 
 import neuralusd
+from neuralusd import stage as stages
 from neuralusd.service.client import JobCancelled, JobFailed, ServiceError
 from neuralusd.stage.variations import list_samples, select_variant
 
@@ -70,6 +71,28 @@ def test_what_is_sent_comes_back_as_variations_over_it(client, weights, shot):
     for name in ("source.png", "sample_1.png", "sample_2.png", "sheet.png"):
         with PIL.Image.open(job.download(name, shot.with_name(name))) as picture:
             assert picture.width >= 32
+
+
+def test_a_stage_without_tokens_gets_some(client, weights, tmp_path):
+    room(tmp_path / "bare.usda")
+    prior, drawing = weights
+    job = client.submit(
+        "resample",
+        stage=tmp_path / "bare.usda",
+        encode=True,
+        keep=["everything"],
+        vary={"/Room/Bed:appearance": 0.0},
+        samples=1,
+        backend=prior,
+        render_backend=drawing,
+    )
+    result = job.wait()
+    assert "/Room/Bed" in result["encoded"] and result["base"] == "./tokens.usdc"
+    for name in ("variations.usdc", "tokens.usdc"):
+        job.download(name, tmp_path / name)
+    stage = Usd.Stage.Open(str(tmp_path / "variations.usdc"))
+    assert stage.GetPrimAtPath("/Room/Bed/Sampled") and stage.GetPrimAtPath("/Room/Chair/Seat")
+    assert set(stages.read(stage).asset("/Room/Chair").tokens) == {"appearance", "geometry"}
 
 
 def test_what_is_wrong_is_said_and_who_cancels_is_heard(client, weights, shot):

@@ -440,6 +440,21 @@ class TestVariants:
         select_variant(made, "neuralResample", "sample_2")
         assert stages.read(made, time=10).asset("/Room/Bed").local_to_world[3, 0] == 0.5
 
+    def test_below_what_moves_a_pose_holds_at_its_time(self, tmp_path):
+        base = room(tmp_path / "room.usda")
+        shift = UsdGeom.Xformable(base.GetPrimAtPath("/Room")).AddTranslateOp()
+        shift.Set((0, 0, 0), 1)
+        shift.Set((2, 0, 0), 10)
+        base.Save()
+        matrix = np.eye(4)
+        matrix[3, :3] = 2, 0, 1
+        scene = stages.read(base, time=10)
+        made = Variations(base, tmp_path / "o.usda", 1, ["Room"])
+        made.select("sample_1")
+        change = SampleChange([ObjectChange("/Room/Bed", local_to_world=matrix)])
+        write_sample(made, change, scene.camera, None, [asset.path for asset in scene.assets], 10)
+        assert np.allclose(stages.read(made.publish(), time=10).asset("/Room/Bed").local_to_world, matrix)
+
     def test_what_goes_takes_along_neither_what_stands_on_it_nor_its_neighbours(self, tmp_path):
         base = room(tmp_path / "room.usda")
         made = variations(base, [SampleChange([ObjectChange("/Room/Chair", presence=False)])], tmp_path / "o.usda")

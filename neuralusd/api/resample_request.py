@@ -44,15 +44,10 @@ class Asked:
     named: dict[str, str] = field(default_factory=dict)
 
     @property
-    def changes(self) -> bool:
-        """Whether anything may come out differently."""
-        scene = min(self.camera, self.background, self.insertion)
-        kept = [path for path in self.objects if path not in self.removed]
-        return min([scene, *(_least(self.objects[path]) for path in kept)]) < 1
-
-
-def _least(anchors: ObjectAnchors) -> float:
-    return min(anchors.pose, anchors.appearance, anchors.presence)
+    def looks(self) -> bool:
+        """Whether anything may come to look different, so that it needs tokens."""
+        appearance = [alpha.appearance for path, alpha in self.objects.items() if path not in self.removed]
+        return min([self.background, self.insertion, *appearance]) < 1
 
 
 def anchors_of(
@@ -87,10 +82,10 @@ def _named(
     paths = [asset.path for asset in scene.foreground]
     removed = _removed(stage, scene, remove)
     found: dict[Variable, tuple[tuple[int, int], float, str]] = {}
-    for name, alpha in [*((name, 1.0) for name in keep), *vary.items()]:
+    for name, alpha, held in [*((name, 1.0, True) for name in keep), *((*each, False) for each in vary.items())]:
         if not (isinstance(alpha, (int, float)) and math.isfinite(alpha) and 0 <= alpha <= 1):
             raise EditError(f"{name} cannot be varied by {alpha}; alpha is 0 (resample) to 1 (keep)")
-        rank, variables = _variables(stage, scene, paths, name)
+        rank, variables = _variables(stage, scene, paths, name, held)
         for variable in variables:
             if name.startswith("/") and variable[1] in removed:
                 raise EditError(f"<{variable[1]}> is to be removed, and {name} is to be kept or varied. Leave one out.")
@@ -118,9 +113,13 @@ _OWN = (POSE, APPEARANCE, PRESENCE)
 
 
 def _variables(
-    stage: Usd.Stage, scene: Scene, paths: Collection[str], name: str
+    stage: Usd.Stage, scene: Scene, paths: Collection[str], name: str, held: bool
 ) -> tuple[tuple[int, int], list[Variable]]:
-    """How close a name is, and the variables that it names."""
+    """How close a name is, and the variables that it names.
+
+    Args:
+        held: whether an asset's name stands for the assets below it, too. Who varies an asset varies it alone.
+    """
     if name == EVERYTHING:
         every = [(factor, path) for path in paths for factor in _OWN]
         return (0, 0), [*every, (CAMERA, ""), (BACKGROUND, ""), (INSERTION, "")]
@@ -144,7 +143,7 @@ def _variables(
         if colon and (which == CAMERA or FACTORS[factor] != APPEARANCE):
             raise EditError(f"<{path}> is the {which}, which is one factor. Leave :{factor} away.")
         return rank, [(which, "")]
-    below = _at_or_below(stage, scene, path)
+    below = [path] if path in paths and not held else _at_or_below(stage, scene, path)
     return rank, [(each, one) for one in below for each in ([FACTORS[factor]] if colon else _OWN)]
 
 

@@ -80,11 +80,14 @@ def resample(
     them. What is resampled is ordinary USD: xformOps, presence and visibility, a focal length, and meshes with colours
     and tokens where something looks different or is new, so that `render` draws it and every other program does, too.
 
-    What can be named in `keep` and `vary`: a prim ("/Room/Bed": it, and all assets below it), one factor of it
+    What can be named in `keep` and `vary`: an asset ("/Room/Bed") or a prim that holds some, one factor of it
     ("/Room/Bed:pose", ":appearance", ":presence"), "camera" (its focal length), "background", "layout" (all poses),
     "looks" (all appearances), "objects" (nothing is new, nothing goes) and "everything". Where any of `keep`, `vary`
     and `remove` is given, what they do not name is resampled, and the closer name counts. Where none is, the stage's
     NeuralAnchorAPI decides; what that does not say is kept.
+
+    An asset within an asset is an object of its own. Who keeps or removes an asset means what it holds, too; who varies
+    it means it alone: what it holds and is kept has no opinion, so it moves along, as on any stage.
 
     Args:
         stage: with tokens (`encode` makes them), or its path. output: .usda, with the arrays in crates in a folder
@@ -127,14 +130,18 @@ def resample(
     _check_tokens(base)
     report(progress, 0, _STEPS)
     pipeline = open_prior(backend) if backend is None or isinstance(backend, (str, os.PathLike)) else backend
-    drawing = load_backend(render_backend or stages.render_settings(base).get("backend") or DEFAULT_BACKEND)
+    if isinstance(stage, Usd.Stage) and not stage.GetSessionLayer().empty:
+        _warn("what the stage's session layer says, as the choice of a variant, is not in the samples; save it first")
     scene = stages.read(base, camera, time)
     if not scene.camera.path:
         raise CameraError(
             f"{scene.source} has no camera, and poses are sampled as a camera sees them. Add one to the stage."
         )
-    _check_encoders(scene, drawing, str(render_backend or DEFAULT_BACKEND))
     asked = anchors_of(base, scene, list(keep), alphas, list(remove), insert)
+    named = str(render_backend or stages.render_settings(base).get("backend") or DEFAULT_BACKEND)
+    drawing = load_backend(named) if asked.looks or sheet_file is not None or on_picture is not None else None
+    if drawing is not None:
+        _check_encoders(scene, drawing, named)
     views = Views(base, scene, photographs)
     plan = _plan(base, scene, views, asked, pipeline)
     report(progress, _READ, _STEPS)
@@ -158,7 +165,8 @@ def resample(
         _author(made, sample, plan, views, pipeline, drawing, by, settle)
         report(progress, _SAMPLED + (number + 1) * (_AUTHORED - _SAMPLED) // len(drawn), _STEPS)
     made.select(ORIGINAL)
-    if sheet_file is not None or on_picture is not None:
+    pictures: list[tuple[str, PIL.Image.Image]] = []
+    if drawing is not None and (sheet_file is not None or on_picture is not None):
         pictures = _draw(made, plan, len(drawn), drawing, render_backend, int(seed), progress, on_picture)
     made.select(sample_name(1))
     report(progress, _DRAWN, _STEPS)
@@ -208,15 +216,19 @@ class _Plan:
 
     def legend(self) -> str:
         """What is kept, in a line."""
-        names = [asset.path.rsplit("/", 1)[-1] for asset in self.kept()]
+        kept = [asset.path for asset in self.kept()]
+        names = [path.rsplit("/", 1)[-1] for path in kept]
         names += [name for name in ("camera", "background") if getattr(self.anchors, name) == 1]
-        partly = [
-            f"{one.path.rsplit('/', 1)[-1]}'s {name}"
+        others = [
+            (one, alpha)
             for one, alpha in zip(self.latents.objects, self.anchors.objects, strict=True)
-            for name in ("pose", "appearance")
-            if getattr(alpha, name) == 1 and one.path not in {asset.path for asset in self.kept()}
+            if one.path not in kept
         ]
-        return f"kept: {', '.join(names + partly) or 'nothing'}"
+        for name, of_all in (("pose", "the layout"), ("appearance", "all looks")):
+            held = [one.path.rsplit("/", 1)[-1] for one, alpha in others if getattr(alpha, name) == 1]
+            every = held and len(held) == len(others)
+            names += [of_all] if every else [f"{one}'s {name}" for one in held]
+        return f"kept: {', '.join(names) or 'nothing'}"
 
 
 # -- reading --------------------------------------------------------------------------------------------------------
@@ -339,7 +351,7 @@ def _author(
     plan: _Plan,
     views: Views,
     pipeline: ResamplePipeline,
-    drawing: NeuralUSDPipeline,
+    drawing: NeuralUSDPipeline | None,
     by: Provenance,
     settle: bool,
 ) -> None:
@@ -370,7 +382,7 @@ def _author(
     background = scene.background.path if scene.background else None
     assets = [asset.path for asset in scene.assets]
     looks = write_sample(made, change, seen_by, background, assets, scene.time)
-    if looks:
+    if looks and drawing is not None:
         _write_tokens(made, looks, scene, drawing)
 
 

@@ -25,7 +25,9 @@ stage as it was. The stage itself is not touched, and what is kept has no
 opinion in any variant. What looks different or is new has a mesh and tokens.
 
 NAME is one of
-  /Room/Bed             a prim, and all assets below it
+  /Room/Bed             an asset, or a prim that holds some. To keep or remove
+                        one means what it holds, too; to vary it, it alone:
+                        what it holds moves along
   /Room/Bed:pose        its place, turn and size; or :appearance (look and
                         shape), or :presence (whether it is there)
   layout, looks         all poses; all appearances

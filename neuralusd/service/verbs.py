@@ -173,8 +173,8 @@ class Lift(Verb):
 
 class Resample(Verb):
     """See `neuralusd.api.resample`. Result: "variantSet", "samples" (each: what moved, changed, is new, is gone),
-    "base".
-    File: "variations.usdc"; with `sheet` "sheet.png", with `pictures` "source.png", "sample_1.png" ...
+    "base", "encoded". Files: "variations.usdc"; with `encode` "tokens.usdc", the layer over the stage that it refers
+    to; with `sheet` "sheet.png", with `pictures` "source.png", "sample_1.png" ...
     """
 
     verb = "resample"
@@ -194,6 +194,7 @@ class Resample(Verb):
     camera: Text | None = None
     time: float | None = None
     settle: bool | None = None
+    encode: bool = False
     sheet: bool = False
     pictures: bool = False
     backend: Text | None = None

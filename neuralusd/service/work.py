@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +198,15 @@ def run_resample(task: Task) -> dict[str, Any]:
     given = task.arguments
     source = given["stage"]
     task.check(source)
+    # Whose job may not read everything must not have it read for him by a name in a stage.
+    photographs = source not in task.confined
+    encoded: list[str] = []
+    tokens = None
+    if given.get("encode"):
+        drawing = {**given, "backend": given.get("render_backend")}
+        tokens, _, encoded = _with_tokens(replace(task, arguments=drawing), task.open(source), None, given.get("time"))
+        source = str(stages.save(tokens))
+        task.names[source] = "tokens.usdc"
     target = task.work / "variations.usdc"
     options = (
         "keep", "vary", "remove", "insert", "samples", "seed", "steps", "guidance", "camera", "time", "settle",
@@ -213,8 +222,7 @@ def run_resample(task: Task) -> dict[str, Any]:
         source,
         target,
         sheet=task.files / "sheet.png" if given.get("sheet") else None,
-        # Whose job may not read everything must not have it read for him by a name in a stage.
-        photographs=source not in task.confined,
+        photographs=photographs,
         on_picture=show if given.get("pictures") or given.get("sheet") else None,
         progress=lambda step, steps: task.step(step, steps, "resampling"),
         **task.get(*options),
@@ -224,7 +232,10 @@ def run_resample(task: Task) -> dict[str, Any]:
     _rename_files(task, layer)
     stages.save(stage)
     os.replace(target, task.files / "variations.usdc")
-    return {**made, "base": layer.customLayerData.get(BASE_KEY)}
+    if tokens is not None:
+        _rename_files(task, tokens.GetRootLayer())
+        tokens.GetRootLayer().Export(str(task.files / "tokens.usdc"))
+    return {**made, "base": layer.customLayerData.get(BASE_KEY), "encoded": encoded}
 
 
 RUN: dict[str, Callable[[Task], dict[str, Any]]] = {
