@@ -92,8 +92,11 @@ def train_decoder(
         )
     except BackendError as error:
         raise CommandError(str(error)) from error
-    except (ValueError, TypeError) as error:
-        raise CommandError(f"{world}: {error}") from error
+    except TypeError as error:
+        raise CommandError(f"{args.config} describes no model: {error}") from error
+    except ValueError as error:
+        said = str(error)
+        raise CommandError(said if said.startswith(world) else f"{world}: {said}") from error
     if leading:
         console.say(f"{args.output}: trained on {len(examples)} pictures; load it with `load_scene_decoder`")
     return {"output": args.output, "examples": len(examples), "config": args.config}
