@@ -208,7 +208,7 @@ def _depth_of(tokens: Tokens, size: int) -> np.ndarray | None:
         return None
     whole = _filled(np.where(known, depth, 0)[..., None], known)[..., 0]
     finer = PIL.Image.fromarray(whole.astype(np.float32)).resize((size, size), PIL.Image.Resampling.BILINEAR)
-    return np.asarray(finer, np.float32)
+    return np.array(finer, np.float32)
 
 
 def _filled(values: np.ndarray, known: np.ndarray) -> np.ndarray:
