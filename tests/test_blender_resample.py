@@ -1,12 +1,15 @@
 """Resample in Blender, against a real service with tiny random weights: pins, samples, and taking one."""
 
+from pathlib import Path
+
 import numpy as np
 import PIL.Image
 import pytest
-from blender_process import SCENE
+from blender_process import MODAL, SCENE
 from pxr import Usd
 from tiny_resample import save_tiny_prior
 
+import neuralusd
 from neuralusd import stage as stages
 from neuralusd.api.resample_request import anchors_of
 from neuralusd.latents import ObjectAnchors
@@ -233,3 +236,130 @@ result["read background"] = scene.neuralusd.anchor_background
     assert (asked.camera, asked.background) == (0.5, 0)
     assert found["read"] == {"Red_Box": [0, 1, 1], "Sphere": [0, 0.25, 1]} and found["read camera"] == [0.5]
     assert found["read background"] == 0
+
+
+def test_objects_that_something_else_places(blender, prior, tmp_path):
+    found = blender.run(
+        SCENE
+        + LOOK
+        + """
+from mathutils import Matrix
+folder, said = ARGUMENTS["folder"], scene.neuralusd
+for name in ("Red Box", "Ball"):
+    bpy.data.objects.remove(bpy.data.objects[name])
+# Of another .blend: one linked, one overridden.
+bpy.ops.wm.save_as_mainfile(filepath=folder + "/main.blend")
+bpy.ops.wm.read_homefile(use_empty=True)
+box("Linked"), box("Overridden")
+bpy.ops.wm.save_as_mainfile(filepath=folder + "/library.blend")
+bpy.ops.wm.open_mainfile(filepath=folder + "/main.blend")
+scene, said = bpy.context.scene, bpy.context.scene.neuralusd
+with bpy.data.libraries.load(folder + "/library.blend", link=True) as (there, here):
+    here.objects = ["Linked", "Overridden"]
+for each in here.objects:
+    scene.collection.objects.link(each)
+overridden = here.objects[1].override_create(remap_local_usages=True)
+overridden.location = (0, -2, 0.5)
+# One in a group that is turned, one that is mirrored, one that follows another, one that is animated.
+group = bpy.data.objects.new("Group", None)
+scene.collection.objects.link(group)
+group.location, group.rotation_euler, group.scale = (0, 0, 1), (0, 0, 0.7), (2, 2, 2)
+child = box("Child", (-0.8, 0, 0), 0.4, parent=group)
+child.matrix_parent_inverse, child.rotation_mode = Matrix.Translation((0, 0.2, 0)), "QUATERNION"
+mirrored = box("Mirrored", (1.5, 0, 0.5))
+mirrored.scale.x = -1
+follower = box("Follower", (0, 0, 0), 0.3)
+constraint = follower.constraints.new("COPY_LOCATION")
+constraint.target, constraint.use_offset = child, True
+follower.location = (0, -1, 0)
+animated = box("Animated", (2, -1, 0.5), 0.6)
+animated.keyframe_insert("location", frame=1)
+animated.location.z = 2
+animated.keyframe_insert("location", frame=20)
+scene.frame_set(1)
+hidden = box("Hidden", (0, 0, 0.5))
+hidden.hide_render = True
+names = ["Overridden", "Child", "Mirrored", "Follower", "Animated", "Hidden"]
+for name in names:
+    each = next(each for each in scene.objects if each.name == name and each.library is None)
+    each.neuralusd.role, each.neuralusd.anchor_pose = "ASSET", 0
+bpy.context.view_layer.update()
+bpy.ops.neuralusd.resample(samples=1, backend=ARGUMENTS["prior"])
+said.samples[0].changes.add().each = bpy.data.objects["Linked", folder + "/library.blend"]
+result["sample"] = {change.each.name: list(change.matrix) for change in said.samples[0].changes if change.moves}
+def places():
+    bpy.context.view_layer.update()
+    return {name: [value for row in bpy.data.objects[name].matrix_world for value in row] for name in names}
+result["before"] = look()
+bpy.ops.neuralusd.take()
+result["taken"] = places()
+scene.frame_set(12)
+result["later"] = places()
+scene.frame_set(1)
+result["muted"] = [constraint.mute]
+bpy.ops.neuralusd.take(sample=0)
+result["muted"].append(constraint.mute)
+result["after"] = look()
+scene.frame_set(20)
+result["moves"] = animated.location.z
+""",
+        tmp_path,
+        prior=prior,
+    )
+    assert set(found["sample"]) == {"Overridden", "Child", "Mirrored", "Follower", "Animated"}
+    for name, place in found["sample"].items():
+        np.testing.assert_allclose(found["taken"][name], place, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(found["later"][name], place, atol=1e-4, err_msg=name)
+    assert np.linalg.det(np.reshape(found["taken"]["Mirrored"], (4, 4))) < 0
+    assert found["after"] == found["before"] and found["muted"] == [True, False] and found["moves"] == 2
+    said = found["stdout"]
+    assert "hidden, or no assets (Role): Hidden" in said and "Linked is linked from another .blend" in said
+    assert "The constraints of Follower are muted" in said and "The animation of Animated is muted" in said
+
+
+def test_what_cannot_be_is_said_in_words_of_buttons(blender, prior, tmp_path):
+    found = blender.run(
+        SCENE
+        + MODAL
+        + """
+said, resample = scene.neuralusd, bpy.ops.neuralusd.resample
+bpy.data.objects["Ball"].neuralusd.anchor_pose = 0
+result["weights"] = refused(resample, backend=ARGUMENTS["folder"] + "/none")
+result["mini"] = refused(resample, backend=ARGUMENTS["mini"])
+crowd = [box(f"Box {number}", (number % 4 - 1.5, number // 4, 0.3), 0.3) for number in range(8)]
+for each in crowd:
+    each.neuralusd.anchor_appearance = 0
+result["crowd"] = refused(resample, backend=ARGUMENTS["prior"])
+scene.camera.rotation_euler.x *= -1  # it looks away
+result["unseen"] = refused(resample, backend=ARGUMENTS["prior"])
+scene.camera.rotation_euler.x *= -1
+for each in crowd:
+    bpy.data.objects.remove(each)
+scene.camera = None
+result["camera"] = refused(resample)
+scene.camera = bpy.data.objects["Camera"]
+# Esc in the middle leaves nothing.
+def look(task):
+    return "ESC" if task.fraction > 0.2 else None
+result["answer"] = list(press(resample, "NEURALUSD_OT_resample", look, backend=ARGUMENTS["prior"], samples=50))
+result["left"] = [len(said.samples), [each.name for each in bpy.data.images if "Sample" in each.name]]
+client = module("connection").connect(module("export").where())
+until = time.monotonic() + 200
+while any(job["state"] in ("queued", "running") for job in client.jobs()) and time.monotonic() < until:
+    time.sleep(0.1)
+result["jobs"] = [job["state"] for job in client.jobs() if job["verb"] == "resample"][:1]
+""",
+        tmp_path,
+        prior=prior,
+        mini=str(Path(neuralusd.__file__).parent / "weights/mini"),
+    )
+    print({key: found[key] for key in ("weights", "mini", "crowd", "unseen", "camera")})
+    reasons = {key: found[key] for key in ("weights", "mini", "crowd", "unseen", "camera")}
+    for key, reason in reasons.items():
+        assert "--" not in reason and "`" not in reason and "Traceback" not in reason and "scene.usdc" not in reason, (
+            key
+        )
+    assert "none" in reasons["weights"] and "no prior over scenes" in reasons["mini"]
+    assert "Pin some of them" in reasons["crowd"] and "no camera" in reasons["camera"]
+    assert "camera" in reasons["unseen"]
+    assert found["answer"] == ["CANCELLED"] and found["left"] == [0, []] and found["jobs"] == ["cancelled"]
