@@ -7,10 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 from pxr import Gf, Usd, UsdGeom
-from tiny_rooms import tiny_pipeline
+from tiny_backend import save_tiny_backend
+from tiny_backend import tiny_pipeline as tiny_renderer
+from tiny_resample import tiny_prior
 
+from neuralusd import stage as stages
+from neuralusd.api.resampling import resample
 from neuralusd.cli import main
 from neuralusd.datasets.furniture_assets import asset_folder_name, open_library
 from neuralusd.datasets.objects import ObjectViews, save_objects
@@ -19,8 +24,10 @@ from neuralusd.datasets.rooms import room_latents, sample_room
 from neuralusd.datasets.rooms_stage import write_room
 from neuralusd.datasets.rooms_view import background_view
 from neuralusd.datasets.world import open_world
+from neuralusd.evaluation.renderer import Renderer
 from neuralusd.evaluation.resample_features import discrepancy, layout_features, told_apart
 from neuralusd.evaluation.resample_frames import room_frame
+from neuralusd.evaluation.resample_lamps import SHARE, TRUTH, LampTruth, evaluate_lamps, lamp_truths
 from neuralusd.evaluation.resample_layouts import ALPHAS, evaluate_alpha, kept_samples
 from neuralusd.evaluation.resample_measures import (
     CLEAN,
@@ -47,6 +54,8 @@ from neuralusd.evaluation.resample_operations import (
 from neuralusd.evaluation.resample_plans import draw_plan
 from neuralusd.evaluation.resample_rooms import as_arrays, from_arrays, known_of, read_room, views_cutouts
 from neuralusd.evaluation.resample_rows import MarginalRow, PriorRow, RetrievalRow
+from neuralusd.evaluation.resample_stage import asked_for, differences, encoded_stage, kept_prims
+from neuralusd.stage.variations import sample_name, select_variant, variant_set
 
 SPLIT = "held_out_scenes"
 ROOMS = 5
@@ -94,7 +103,7 @@ def world(tmp_path_factory, library):
             "frames": [],
             "assets": [thing.asset.id for thing in room.objects],
             "objects": [f"/Room/{name}" for name in room.names],
-            "lit_lamps": [],
+            "lit_lamps": [f"/Room/{n}" for n, thing in zip(room.names, room.objects, strict=True) if thing.glow],
             "evening": room.evening,
             "camera_to_room": room.camera_to_room.tolist(),
             "floor": room.floor.tolist(),
@@ -126,7 +135,7 @@ def training(library):
 
 @pytest.fixture(scope="module")
 def pipeline():
-    return tiny_pipeline(slots=8)
+    return tiny_prior(slots=8)
 
 
 @pytest.fixture(scope="module")
@@ -325,6 +334,69 @@ def test_a_plan_shows_boxes_where_they_stand(case):
     assert (np.abs(kept.astype(int) - (86, 130, 190)).max(-1) < 8).mean() > 0.02
 
 
+# -- stages and pictures ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def drawing(tmp_path_factory):
+    return str(save_tiny_backend(tmp_path_factory.mktemp("drawing")))
+
+
+@pytest.mark.filterwarnings("ignore::neuralusd.api.ResampleWarning")
+def test_what_is_kept_of_a_stage_is_the_same_and_a_change_of_one_bit_is_found(pipeline, case, drawing, tmp_path):
+    base = stages.open_stage(encoded_stage(case, drawing, tmp_path))
+    asked = asked_for(OBJECT, case, case.latents, 0)
+    made = resample(base, tmp_path / "made.usda", samples=1, backend=pipeline, render_backend=drawing, **asked)
+    kept = kept_prims(OBJECT, case, case.latents, stages.read(base), 0)
+    free = {name.partition(":")[0] for name in asked["vary"]}
+    assert {path for path, _ in kept} | free == {one.path for one in case.latents.objects} | {
+        "/Room/Camera",
+        "/Room/Shell",
+    }
+    select_variant(made, variant_set(made), sample_name(1))
+    changed, count = differences(base, made, kept)
+    assert changed == [] and count > 20 * len(kept)
+    assert differences(base, made, [(next(iter(free)), ())])[0]  # what is free did change
+    moved = made.GetPrimAtPath(kept[0][0])
+    translate = moved.GetAttribute("xformOp:translate")
+    translate.Set(Gf.Vec3d(*np.nextafter(np.array(translate.Get()), np.inf)))
+    assert f"<{kept[0][0]}>.xformOp:translate" in differences(base, made, kept)[0]
+    assert not any("translate" in each for each in differences(base, made, [(kept[0][0], ("xformOp",))])[0])
+
+
+def write_frame(truth, picture, stage):
+    """A frame as Cycles leaves it, but of a picture that is made up."""
+    scene = stages.read(stages.open_stage(stage))
+    passes = stages.render_passes(stages.open_stage(stage), scene, *picture.shape[:2], color=False)
+    truth.folder.mkdir(parents=True)
+    PIL.Image.fromarray((picture * 255).astype(np.uint8)).save(truth.folder / "rgb.0001.png")
+    paths = np.array([asset.path for asset in scene.assets])
+    np.savez(truth.folder / "passes.0001.npz", depth=passes.depth, ids=passes.ids.astype(np.int8), paths=paths)
+    (truth.folder / "scene.json").write_text(json.dumps({"frames": [1]}))
+
+
+def test_how_much_of_a_lamps_light_goes_with_it(world, library, tmp_path):
+    lit = [folder for folder in open_world(world, SPLIT) if folder.about["lit_lamps"]]
+    [truth, *_] = truths = lamp_truths(open_world(world, SPLIT), tmp_path, 4, 32)
+    assert sorted(each.folder.id for each in truths) == sorted(folder.id for folder in lit)
+    without = stages.read(stages.open_stage(truth.after.stage))
+    assert not {asset.path for asset in without.assets} & set(truth.lamps)
+    edited = stages.open_stage(truth.after.stage)
+    lamp = UsdGeom.Imageable(edited.GetPrimAtPath(truth.lamps[0]))
+    assert lamp.ComputeVisibility() == UsdGeom.Tokens.invisible
+    assert not truth.done and evaluate_lamps({}, [truth]).rooms == []
+    bright, dark = np.full((32, 32, 3), 0.2), np.full((32, 32, 3), 0.2)
+    bright[:, 16:] = 0.8
+    write_frame(truth.before, bright, truth.folder.stage_path)
+    write_frame(truth.after, dark, truth.folder.stage_path)
+    table = evaluate_lamps({"tiny": Renderer(tiny_renderer())}, [truth])
+    assert table.rooms == [truth.folder.id] and isinstance(truth, LampTruth)
+    assert table.rows[TRUTH][SHARE][0] == pytest.approx(100)
+    # Random weights know nothing of lamps.
+    assert abs(table.rows["tiny"][SHARE][0]) < 50 and abs(table.rows["tiny, held"][SHARE][0]) < 50
+    assert table.images["tiny: without"].shape == (1, 32, 32, 3)
+
+
 # -- the command ------------------------------------------------------------------------------------------------------
 
 
@@ -338,8 +410,12 @@ def inputs(tmp_path_factory, pipeline, views, training):
 
 
 def command(world, library, inputs: Path, output: Path, *more: str) -> list[str]:
+    backend = inputs / "drawing"
+    if not backend.is_dir():
+        save_tiny_backend(backend)
     return [
         *("eval", "--part", "resample", "--rooms", str(world), "--furniture", str(library)),
+        *("--backend", f"tiny={backend}"),
         *("--prior", f"tiny={inputs / 'prior'}", "--objects", str(inputs / "objects.npz")),
         *("--room-latents", str(inputs / "training.npz"), "--split", SPLIT, "--steps", "2", "-o", str(output)),
         *more,
@@ -347,10 +423,12 @@ def command(world, library, inputs: Path, output: Path, *more: str) -> list[str]
 
 
 def test_the_tables_and_sheets(world, library, inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr("neuralusd.evaluation.resample_layouts.REFERENCE", 30)
-    assert main(command(world, library, inputs, tmp_path, "--cases", "5", "--variants", "2")) == 0
+    monkeypatch.setattr("neuralusd.evaluation.resample_layouts.REFERENCE", 12)
+    monkeypatch.setattr("neuralusd.evaluation.resample_stage.MOST", 1)
+    monkeypatch.setattr("neuralusd.evaluation.resample_lamps.MOST", 0)  # no Cycles here
+    assert main(command(world, library, inputs, tmp_path, "--cases", "3", "--variants", "2")) == 0
     content = json.loads((tmp_path / "resample.json").read_text())[SPLIT]
-    assert len(content["rooms"]) == 5 and "--variants 2" in content["command"]
+    assert len(content["rooms"]) == 3 and "--variants 2" in content["command"]
     for operation in OPERATIONS:
         rows = content[operation]
         assert rows["(the room itself)"]["objects"][0] > 0
@@ -360,11 +438,18 @@ def test_the_tables_and_sheets(world, library, inputs, tmp_path, monkeypatch):
     assert content[LAYOUT]["tiny, guidance 1"]["plausible %"][0] < 50
     assert "tiny, guidance 2" not in content[UNCONDITIONAL]  # nothing is kept that could guide
     assert content["alpha"]["tiny, guidance 1"]["place m"]["1"][0] == 0
+    assert content["stages"]["changed"] == []
+    kept = content["stages"]["unchanged"]
+    assert [kept[operation] for operation in (COMPLETION, LAYOUT, BACKGROUND, CAMERA)] == [[1, 1]] * 4
+    # A room whose one free object the camera does not see cannot be resampled so, and that is said.
+    assert kept[OBJECT] == [1, 1] or "has no tokens" in content["stages"]["left out"][0]
+    drawn = content["stages"]["rows"][COMPLETION]
+    assert drawn["PSNR of what is kept, held"][0] > drawn["PSNR of what is kept, not held"][0] > 0
     report = (tmp_path / "report.md").read_text()
-    assert "# Anchored generation of rooms" in report and "5 rooms, 2 samples of each, seed 0" in report
+    assert "# Anchored generation of rooms" in report and "3 rooms, 2 samples of each, seed 0" in report
     # A second run finds all samples.
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "resample").rglob("*.npz")}
-    assert main(command(world, library, inputs, tmp_path, "--cases", "5", "--variants", "2")) == 0
+    assert main(command(world, library, inputs, tmp_path, "--cases", "2", "--variants", "2")) == 0
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "resample").rglob("*.npz")} == before
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..datasets.room_latents import RoomLatents
     from ..pipelines.resample import ResamplePipeline
     from .command import Run
+    from .renderer import Renderer
     from .resample_layouts import AlphaTable, LayoutTable
     from .resample_measures import Mean
     from .resample_rooms import Known, RoomCase
@@ -111,8 +112,8 @@ def _training_rooms(current: Run, resampling: Resampling, cache: Path) -> RoomLa
             slots = max(pipeline.slots for pipeline in resampling.priors.values())
             save_room_latents(make_room_latents(resampling.library, LAID_OUT, slots), file)
         found = load_room_latents(file)
-    part = {name: value[:TRAINING] for name, value in vars(found).items() if isinstance(value, np.ndarray)}
-    return replace(found, **part)
+    arrays = ("pose", "model", "focal", "color", "depth")
+    return replace(found, **{name: getattr(found, name)[:TRAINING] for name in arrays})
 
 
 def _split(current: Run, resampling: Resampling, spaces: Mapping[str, Known], split: str, cache: Path) -> None:
@@ -138,7 +139,8 @@ def _split(current: Run, resampling: Resampling, spaces: Mapping[str, Known], sp
         id(space): reference_rooms(resampling.library, split, kinds, space, args.seed, cache)
         for space in spaces.values()
     }
-    text, content = [], {}
+    text: list[str] = []
+    content: dict[str, Any] = {}
     for operation in OPERATIONS:
         table = evaluate_layouts(
             cases, rows, operation, reference, cache / split, variants=args.variants, seed=args.seed
@@ -155,6 +157,8 @@ def _split(current: Run, resampling: Resampling, spaces: Mapping[str, Known], sp
     }
     content["alpha falls %"] = alpha.falls
     text.append(_novelty_text(spaces, content))
+    text.append(_stage_text(current, resampling, split, cases, cache, content))
+    text.append(_lamps_text(current, split, cache, content))
     content |= {
         "rooms": [case.name for case in cases],
         "variants": args.variants,
@@ -192,6 +196,97 @@ def read_cases(current: Run, resampling: Resampling, split: str, cache: Path) ->
             continue
         cases.append(case)
     return cases
+
+
+def _stage_text(
+    current: Run, resampling: Resampling, split: str, cases: Sequence[RoomCase], cache: Path, content: dict[str, Any]
+) -> str:
+    from tqdm import tqdm
+
+    from .report import contact_sheet
+    from .resample_stage import AUTHORED, MOST, STAGE_COLUMNS, UNCHANGED, evaluate_stages
+
+    name, pipeline = next(iter(resampling.priors.items()))
+    drawn, backend = _backend(current)
+    total = min(len(cases), MOST) * len(AUTHORED)
+    with tqdm(total=total, desc=f"{split}: stages", leave=False) as bar:
+
+        def show(what: str) -> None:
+            bar.set_postfix_str(what)
+            bar.update()
+
+        table = evaluate_stages(
+            cases, pipeline, backend, cache / split / "stages", seed=current.args.seed, progress=show
+        )
+    rows = {}
+    for operation, row in table.rows.items():
+        unchanged, of = table.counts[operation]
+        rows[f"{operation}, {unchanged} of {of} rooms"] = row
+    lines = [
+        f"### What is kept, on the stage and in the image\n\nRooms in which all that is kept is the same to the bit in "
+        f"every sample of {name}, drawn by {drawn}.\n",
+        cells_text(rows, [column for column in STAGE_COLUMNS if column != UNCHANGED]),
+    ]
+    lines += ["", *(f"- {each}" for each in table.changed[:20]), *(f"- left out: {each}" for each in table.left_out)]
+    for operation, images in table.images.items():
+        file = f"resample_{split}_pictures_{operation}.png"
+        each = len(images) // table.counts[operation][1]
+        pictures = {f"room {n + 1}: the source; of each sample held, not held": images[n * each : (n + 1) * each]
+                    for n in range(len(images) // each)}  # fmt: skip
+        contact_sheet(pictures).save(current.output / file)
+        lines.append(f"\n![{operation.capitalize()}]({file})")
+    content["stages"] = {
+        "unchanged": {operation: list(count) for operation, count in table.counts.items()},
+        "changed": table.changed,
+        "left out": table.left_out,
+        "rows": _json(table.rows),
+        "backend": drawn,
+        "prior": name,
+    }
+    return "\n".join(lines)
+
+
+def _lamps_text(current: Run, split: str, cache: Path, content: dict[str, Any]) -> str:
+    from .report import contact_sheet
+    from .resample_lamps import LAMP_COLUMNS, evaluate_lamps, lamp_truths, render_lamps
+    from .truths import has_blender
+
+    args = current.args
+    title = "### The light of a lamp that is removed"
+    size = next(iter(_plain_renderers(current).values())).size
+    folder = Path(args.truths or current.output / "truths") / split
+    truths = lamp_truths(open_world(args.rooms, split), folder, args.samples, size)
+    if not truths:
+        return f"{title}\n\nNo room of this split has a lamp that is lit."
+    if not all(truth.done for truth in truths):
+        if has_blender():
+            failed = render_lamps(truths, args.samples, size, args.workers, folder / "failed.jsonl")
+            if failed:
+                current.note(f"{split}: {failed} rooms without lamps could not be rendered; see {folder}")
+        else:
+            current.note(f"{split}: without Blender there are no true pictures of rooms without their lamps")
+    table = evaluate_lamps(_plain_renderers(current), truths, seed=args.seed)
+    if not table.rooms:
+        return f"{title}\n\nThere are no true pictures of a room with and without its lamps."
+    contact_sheet(table.images).save(current.output / f"resample_{split}_lamps.png")
+    content["lamps"] = {"rows": _json(table.rows), "rooms": table.rooms, "samples": args.samples}
+    return (
+        f"{title}\n\n{cells_text(table.rows, LAMP_COLUMNS)}\n\n{len(table.rooms)} rooms, all lamps that are lit "
+        f"removed.\n\n![With and without](resample_{split}_lamps.png)"
+    )
+
+
+def _backend(current: Run) -> tuple[str, str]:
+    """Name of what draws, and where it is."""
+    name, _, location = (current.args.backend or ["mini"])[0].partition("=")
+    return name, location or name
+
+
+def _plain_renderers(current: Run) -> dict[str, Renderer]:
+    """At their own steps and guidance: --steps and --guidance are the prior's here."""
+    from .renderer import Renderer
+
+    return {name: Renderer(pipeline) for name, pipeline in current.pipelines.items()}
 
 
 def _row_name(name: str, guidance: float, guidances: Sequence[float]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..datasets.rooms_plausibility import Box, LayoutFacts, facts
 from ..latents import ObjectLatents, SceneLatents
-from .resample_measures import Frame, Mean
+from .resample_measures import TOLERANCE, Frame, Mean
 from .resample_rooms import KINDS, Known
 from .volumes_kid import kid
 
@@ -30,17 +30,21 @@ ARRANGEMENT = (
     "height of undersides, mean",
     "in view, share",
 )
-# What the grammar never does, and a sample that is a little off always.
+# What the grammar never does by more than the tolerance, and hardly at all.
 CONTACT = ("deepest collision", "highest above what is below", "deepest in the floor", "tilt", "turned from the walls")
 _FAR = 4.0
 _FOLDS = 5
 _RIDGE = 0.3
 
 
-def layout_features(scene: SceneLatents, frame: Frame, space: Known) -> np.ndarray:
-    """(len(ARRANGEMENT) + len(CONTACT),) of a scene in its room; what a room does not have is as far as can be."""
+def layout_features(scene: SceneLatents, frame: Frame, space: Known, found: LayoutFacts | None = None) -> np.ndarray:
+    """(len(ARRANGEMENT) + len(CONTACT),) of a scene in its room; what a room does not have is as far as can be.
+
+    Args:
+        found: the facts of the scene, where they are known already.
+    """
     objects = [one for one in scene.objects if one.presence]
-    found = facts(scene, *frame, tolerance=0.0)
+    found = facts(scene, *frame, tolerance=TOLERANCE) if found is None else found
     boxes = [box_of(one, frame[0]) for one in objects]
     kinds = [space.kind(one) for one in objects]
     of = {kind: [box for box, each in zip(boxes, kinds, strict=True) if each == kind] for kind in (*KINDS, "other")}

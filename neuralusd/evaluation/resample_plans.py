@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
+import PIL.ImageFont
 
 from ..latents import SceneLatents
 from .resample_features import box_of
@@ -24,6 +25,10 @@ COLORS = {
     "seat": (214, 110, 90),
     OTHER: (140, 140, 140),
 }
+Drawn = tuple[str, Seen, Sequence[bool], Known]
+"""A plan's title, the sample, what is kept of its present objects, and the space that says what things are."""
+Line = tuple[str, Sequence[Drawn]]
+"""A room's title and its plans."""
 _FREE, _KEPT = (200, 40, 40), (20, 20, 20)
 
 
@@ -41,7 +46,8 @@ def draw_plan(
     image = PIL.Image.new("RGB", (big, big), "white")
     draw = PIL.ImageDraw.Draw(image)
     if frame is None:
-        draw.text((big / 2 - 30, big / 2 - 8), "no floor", fill=(150, 0, 0))
+        font = PIL.ImageFont.load_default(9 * _FINER)
+        draw.text((big / 2, big / 2), "no floor", fill=(150, 0, 0), font=font, anchor="mm")
         return image.resize((side, side), PIL.Image.Resampling.LANCZOS)
     camera_to_room, floor = frame
     boxes = [box_of(one, camera_to_room) for one in scene.objects if one.presence]
@@ -68,6 +74,7 @@ def draw_plan(
     sides = np.array([[-wide, 0, -1], [wide, 0, -1]]) @ camera_to_room[:3, :3]
     for ray in sides[:, :2]:
         draw.line(at(np.array([eye, eye + 0.9 * ray / max(np.linalg.norm(ray), 1e-6)])), fill=(120, 120, 200), width=2)
+    font = PIL.ImageFont.load_default(9 * _FINER)
     order = sorted(range(len(boxes)), key=lambda index: boxes[index][0][2])
     for index in order:
         place, axes, size = boxes[index]
@@ -81,14 +88,12 @@ def draw_plan(
         front = at(np.array([place[:2] - 0.72 * back - 0.6 * right, place[:2] - 0.72 * back + 0.6 * right]))
         draw.line(front, fill="white", width=_FINER)
         [(x, y)] = at(place[None, :2])
-        draw.text((x - 3 * len(kinds[index]), y - 6), kinds[index], fill="black")
+        draw.text((x, y), kinds[index], fill="black", font=font, anchor="mm")
     return image.resize((side, side), PIL.Image.Resampling.LANCZOS)
 
 
-def plans_sheet(
-    lines: Sequence[tuple[str, Sequence[tuple[str, Seen, Sequence[bool], Known]]]], side: int = SIDE
-) -> PIL.Image.Image:
-    """A line a room: its title, and (title, sample, what is kept of its present objects, space) for each plan."""
+def plans_sheet(lines: Sequence[Line], side: int = SIDE) -> PIL.Image.Image:
+    """A line a room."""
     across = max((len(plans) for _, plans in lines), default=1)
     height = side + 2 * _LABEL
     sheet = PIL.Image.new("RGB", (across * (side + 4), max(1, len(lines)) * height), "white")
@@ -122,12 +127,12 @@ def plan_lines(
     rows: Sequence[tuple[str, int]],
     spaces: Mapping[str, Known],
     truth: str,
-) -> list[tuple[str, list[tuple[str, Seen, Sequence[bool], Known]]]]:
+) -> list[Line]:
     """Lines of `plans_sheet`: the room itself, and so many samples of each of `rows` (name, samples)."""
-    lines = []
+    lines: list[Line] = []
     for index, (name, task) in enumerate(zip(names, tasks, strict=True)):
         own = shown[truth][index][0]
-        plans = [("the room", own, [True] * sum(one.presence for one in own.scene.objects), spaces[truth])]
+        plans: list[Drawn] = [("the room", own, [True] * sum(one.presence for one in own.scene.objects), spaces[truth])]
         for row, count in rows:
             for number, seen in enumerate(shown[row][index][:count]):
                 title = row if count == 1 else f"{row} {number + 1}"

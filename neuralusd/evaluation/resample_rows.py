@@ -22,8 +22,11 @@ MARGINALS, OF_MODEL, RETRIEVAL = "independent marginals", "independent marginals
 class Row(Protocol):
     """A way to samples. `known`: what decides what it draws, as JSON; `space`: whose tokens it speaks."""
 
-    name: str
-    space: Known
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def space(self) -> Known: ...
 
     @property
     def known(self) -> Any: ...
