@@ -30,7 +30,7 @@ def open_prior(backend: str | Path | None = None) -> ResamplePipeline:
         if not (MINI_FOLDER / "model_index.json").is_file():
             raise BackendError(
                 f"no weights of resample's prior are in {MINI_FOLDER}: none come along yet. Train some with `neuralusd "
-                "train`, and name their folder (--backend)"
+                "train --config prior-mini`, and name their folder (--backend)"
             )
         return _load(str(MINI_FOLDER))
     folder = Path(name).expanduser()
