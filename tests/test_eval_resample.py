@@ -449,7 +449,7 @@ def test_the_tables_and_sheets(world, library, inputs, tmp_path, monkeypatch):
     assert "# Anchored generation of rooms" in report and "3 rooms, 2 samples of each, seed 0" in report
     # A second run finds all samples.
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "resample").rglob("*.npz")}
-    assert main(command(world, library, inputs, tmp_path, "--cases", "2", "--variants", "2")) == 0
+    assert main(command(world, library, inputs, tmp_path, "--cases", "3", "--variants", "2")) == 0
     assert {file: file.stat().st_mtime_ns for file in (tmp_path / "resample").rglob("*.npz")} == before
 
 
@@ -484,3 +484,11 @@ def test_inputs_that_do_not_belong_together_are_said(world, library, inputs, vie
     assert "no diffusers pipeline" in capsys.readouterr().err
     assert main(command(world, library, inputs, tmp_path / "out", "--variants", "0")) == 1
     assert "--variants has to be at least 1" in capsys.readouterr().err
+
+
+def test_a_file_that_is_something_else_is_named(world, library, inputs, tmp_path, capsys):
+    text = tmp_path / "notes.npz"
+    text.write_text("no arrays")
+    for option in ("--objects", "--room-latents"):
+        assert main(command(world, library, inputs, tmp_path / "out", option, str(text))) == 1
+        assert "notes.npz is not what it is given as" in capsys.readouterr().err

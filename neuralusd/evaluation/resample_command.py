@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,7 +88,7 @@ def run_resampling(current: Run, resampling: Resampling) -> None:
 
     args, cache = current.args, current.output / RESAMPLE
     rooms = _training_rooms(current, resampling, cache)
-    views = load_objects(args.objects) if args.objects else object_views(args.orbits, "train")
+    views = _opened(load_objects, args.objects) if args.objects else object_views(args.orbits, "train")
     spaces: dict[str, Known] = {}
     cutouts: dict[int, np.ndarray] = {}
     for name, pipeline in resampling.priors.items():
@@ -99,12 +100,19 @@ def run_resampling(current: Run, resampling: Resampling) -> None:
         _split(current, resampling, spaces, split, cache)
 
 
+def _opened(load: Callable[[str], Any], file: str) -> Any:
+    try:
+        return load(file)
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{file} is not what it is given as, or damaged: {' '.join(str(error).split())}") from error
+
+
 def _training_rooms(current: Run, resampling: Resampling, cache: Path) -> RoomLatents:
     from ..datasets.room_latents import load_room_latents, make_room_latents, save_room_latents
 
     args = current.args
     if args.room_latents:
-        found = load_room_latents(args.room_latents)
+        found = _opened(load_room_latents, args.room_latents)
     else:
         file = cache / f"training.{LAID_OUT}.npz"
         if not file.is_file():
@@ -140,14 +148,17 @@ def _split(current: Run, resampling: Resampling, spaces: Mapping[str, Known], sp
         for space in spaces.values()
     }
     text: list[str] = []
+    tables: dict[str, LayoutTable] = {}
     content: dict[str, Any] = {}
     for operation in OPERATIONS:
         table = evaluate_layouts(
             cases, rows, operation, reference, cache / split, variants=args.variants, seed=args.seed
         )
+        tables[operation] = table
         content[operation] = _json(table.rows)
         _plans(current, split, operation, cases, table, rows, first, TRUTH)
         text.append(_operation_text(split, operation, table))
+    text.insert(0, _summary_text(tables))
     plain = [row for row in priors if row.guidance == guidances[0]]
     alpha = evaluate_alpha(cases, plain, cache / split, seed=args.seed)
     text.append(_alpha_text(current, split, alpha))
@@ -307,6 +318,23 @@ def _operation_text(split: str, operation: str, table: LayoutTable) -> str:
     if others:
         text += f"\n\n{cells_text(others, (*TWO_SAMPLE, *DIVERSITY))}"
     return f"{text}\n\n![Rooms from above](resample_{split}_{operation}.png)"
+
+
+def _summary_text(tables: Mapping[str, LayoutTable]) -> str:
+    """Rows by operations, of the two columns that say the most."""
+    from .resample_layouts import APART
+    from .resample_measures import CLEAN
+
+    text = []
+    for column, meaning in ((CLEAN, "plausible, % of the samples"), (APART, "told apart, %; 50 is best")):
+        names = dict.fromkeys(name for table in tables.values() for name in table.rows)
+        rows = {
+            name: {op: table.rows[name][column] for op, table in tables.items() if column in table.rows.get(name, {})}
+            for name in names
+        }
+        if any(rows.values()):
+            text.append(f"### {meaning.capitalize()}\n\n{cells_text(rows, OPERATIONS)}")
+    return "\n\n".join(text)
 
 
 def _plans(

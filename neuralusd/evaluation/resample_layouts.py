@@ -32,7 +32,7 @@ from .resample_measures import (
     plausibility,
 )
 from .resample_operations import MOVING, UNCONDITIONAL, Task, alpha_task, make_task
-from .resample_rooms import Known, RoomCase, as_arrays, from_arrays
+from .resample_rooms import OTHER, Known, RoomCase, as_arrays, from_arrays, kinds_of
 from .resample_rows import TRUTH, PriorRow, Row, digest_of
 
 APART, ARRANGED, MMD = TWO_SAMPLE = ("told apart %", "told apart by arrangement %", "MMD")
@@ -71,7 +71,7 @@ def reference_rooms(
     arrays = load_arrays(file) if file.is_file() else None
     if arrays is None:
         models = Models(library, split)
-        place = {name: index for index, name in enumerate(space.rooms.names)}
+        kinds_by_name = kinds_of(library)
         own, seen = [], []
         for number in tqdm(range(REFERENCE), desc=f"{split}: rooms of the grammar", leave=False):
             # Far from the numbers that worlds and training are seeded with.
@@ -79,7 +79,7 @@ def reference_rooms(
             room = sample_room(models, rng, kind=kinds[number % len(kinds)], split=split)
             scene, ids = room_latents(room)
             objects = [
-                replace(one, appearance=_look(space, place.get(asset_folder_name(name), -1)))
+                replace(one, appearance=_look(space, asset_folder_name(name), kinds_by_name, rng))
                 for one, name in zip(scene.objects, ids, strict=True)
             ]
             scene = replace(scene, objects=objects)
@@ -93,10 +93,19 @@ def reference_rooms(
     return Reference(arrays["own"], arrays["seen"])
 
 
-def _look(space: Known, model: int) -> np.ndarray | None:
-    if model < 0 or np.isnan(space.models[model]).any():
-        return None
-    return space.models[model].reshape(space.pipeline.appearance_codec.shape)
+def _look(space: Known, name: str, kinds: Mapping[str, str], rng: np.random.Generator) -> np.ndarray | None:
+    """Tokens of a training model of that name, or of one of its kind; None where there is none."""
+    seen = ~np.isnan(space.models).any(1)
+    names = space.rooms.names
+    if name in names and seen[names.index(name)]:
+        index = names.index(name)
+    else:
+        wanted = kinds.get(name, OTHER)
+        alike = [i for i in np.flatnonzero(seen) if space.kinds[i] == wanted]
+        if not alike:
+            return None
+        index = int(rng.choice(alike))
+    return space.models[index].reshape(space.pipeline.appearance_codec.shape)
 
 
 def evaluate_layouts(
