@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from .console import CommandError
 
@@ -52,3 +54,14 @@ def frame_path(output: Path, frame: float, several: bool) -> Path:
         return output
     number = f"{int(frame):04d}" if whole else f"{frame:08.3f}"
     return output.with_name(f"{output.stem}.{number}{output.suffix}")
+
+
+def json_object(path: str) -> dict[str, Any]:
+    """What a .json file holds; empty where it is no such file, or holds no object: what reads it next says so."""
+    if not path.endswith(".json"):
+        return {}
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}

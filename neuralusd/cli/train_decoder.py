@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import CommandError, Console
-from .files import check_folder
+from .files import check_folder, json_object
 from .parser import UsageError
 
 if TYPE_CHECKING:
@@ -22,13 +20,8 @@ DECODER_NAMES = ("scene-decoder", "scene-decoder-no-rays", "scene-decoder-single
 def decoder_config(args: argparse.Namespace) -> SceneDecoderConfig | None:
     """The configuration of the decoder that is named; None where it is another's."""
     named = args.config in DECODER_NAMES
-    values = None
-    if not named and args.config.endswith(".json"):
-        try:
-            values = json.loads(Path(args.config).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # what reads those of `render` says what is wrong
-            return None
-    if not named and not (isinstance(values, dict) and {"tokenizer", "adapters"} <= set(values)):
+    values = {} if named else json_object(args.config)
+    if not named and not {"tokenizer", "adapters"} <= set(values):
         return None
     from ..training.scene_decoder import SCENE_DECODER_CONFIGS, read_scene_decoder_config
 
@@ -43,7 +36,7 @@ def decoder_config(args: argparse.Namespace) -> SceneDecoderConfig | None:
         if given is not None:
             raise UsageError(args.parser, f"argument {flag}: configurations of the scene decoder do not take it")
     try:
-        config = SCENE_DECODER_CONFIGS[args.config] if named else read_scene_decoder_config(values or {}, args.config)
+        config = SCENE_DECODER_CONFIGS[args.config] if named else read_scene_decoder_config(values, args.config)
     except ValueError as error:
         raise CommandError(str(error)) from error
     changes = {"batch_size": args.batch_size, "gradient_checkpointing": args.gradient_checkpointing}

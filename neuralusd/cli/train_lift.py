@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import CommandError, Console
-from .files import check_folder
+from .files import check_folder, json_object
 from .parser import UsageError
 
 if TYPE_CHECKING:
@@ -34,23 +33,15 @@ LIFT_NAMES = (
 def lift_config(args: argparse.Namespace) -> LiftTrainingConfig | None:
     """The configuration of `lift` that is named; None where it is one of `render`."""
     named = args.config in LIFT_NAMES
-    values = None
-    if not named and args.config.endswith(".json"):
-        try:
-            values = json.loads(Path(args.config).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # what reads those of `render` says what is wrong
-            return None
-    if not named and not (isinstance(values, dict) and {"autodecoder", "diffusion"} & set(values)):
+    values = {} if named else json_object(args.config)
+    if not named and not {"autodecoder", "diffusion"} & set(values):
         return None
     from ..training.lift import LIFT_CONFIGS, read_lift_config
 
-    if values is None:
-        config = LIFT_CONFIGS[args.config]
-    else:
-        try:
-            config = read_lift_config(values, args.config)
-        except ValueError as error:
-            raise CommandError(str(error)) from error
+    try:
+        config = LIFT_CONFIGS[args.config] if named else read_lift_config(values, args.config)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
     for flag, given in (
         ("--diffusion", args.diffusion),
         ("--dino", args.dino),

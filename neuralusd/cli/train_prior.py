@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import CommandError, Console
-from .files import check_folder
+from .files import check_folder, json_object
 from .parser import UsageError
 
 if TYPE_CHECKING:
@@ -24,18 +23,14 @@ OTHERS = ("diffusion", "dino", "initial", "vgg", "per_device_batch", "gradient_c
 
 def prior_config(args: argparse.Namespace) -> ScenePriorConfig | None:
     """The configuration of a prior that is named; None where another kind is."""
-    values = None
-    if args.config not in PRIOR_NAMES:
-        try:
-            values = json.loads(Path(args.config).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # whoever else reads it says what is wrong
-            return None
-        if not isinstance(values, dict) or not {"prior", "codec_steps"} & set(values):
-            return None
+    named = args.config in PRIOR_NAMES
+    values = {} if named else json_object(args.config)
+    if not named and not {"prior", "codec_steps"} & set(values):
+        return None
     from ..training.scene_prior import PRIOR_CONFIGS, read_prior_config
 
     try:
-        config = PRIOR_CONFIGS[args.config] if values is None else read_prior_config(values, args.config)
+        config = PRIOR_CONFIGS[args.config] if named else read_prior_config(values, args.config)
     except ValueError as error:
         raise CommandError(str(error)) from error
     given = [name for name in OTHERS if getattr(args, name) is not None]
