@@ -59,8 +59,12 @@ def _first_level(scene: bpy.types.Scene) -> set[bpy.types.Object]:
 
 
 def _has_surface(each: bpy.types.Object) -> bool:
-    own = [each, *each.children_recursive]
-    return any(one.type not in {*NOT_ASSETS, "EMPTY"} or one.instance_type == "COLLECTION" for one in own)
+    return any(map(is_surface, [each, *each.children_recursive]))
+
+
+def is_surface(each: bpy.types.Object) -> bool:
+    """Whether an object may show a surface by itself."""
+    return each.type not in {*NOT_ASSETS, "EMPTY"} or each.instance_type == "COLLECTION"
 
 
 def all_pinned_of(each: bpy.types.Object) -> bool:

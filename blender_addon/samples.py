@@ -163,7 +163,9 @@ def _scenery(made: Resampled, assets: set[bpy.types.Object]) -> list[bpy.types.O
     """The objects that were sent and have a surface, and belong to no asset."""
     owned = {part for each in assets for part in _parts(each, assets, lights=True)}
     sent = [each for each in map(made.sent.object, made.sent.paths) if each is not None]
-    return [each for each in sent if each not in owned and each.type not in pins.NOT_ASSETS]
+    return [
+        each for each in sent if each not in owned and (pins.is_surface(each) or each.neuralusd.role == "BACKGROUND")
+    ]
 
 
 def _apply(context: bpy.types.Context, sample: bpy.types.PropertyGroup, new: list[bpy.types.Object]) -> list[str]:

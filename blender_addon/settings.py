@@ -59,6 +59,18 @@ def _anchor(what: str, override: bool = True) -> FloatProperty:
     )
 
 
+def _select_listed(self: SceneSettings, context: bpy.types.Context) -> None:
+    """Selects the object of the line that was clicked in the list of pins."""
+    objects, layer = self.id_data.objects, context.view_layer
+    each = objects[self.resample_index] if 0 <= self.resample_index < len(objects) else None
+    if each is None or each.name not in layer.objects or not each.visible_get(view_layer=layer):
+        return
+    for other in list(layer.objects.selected):
+        other.select_set(False)
+    each.select_set(True)
+    layer.objects.active = each
+
+
 def _may_give(self: ObjectSettings, each: bpy.types.Object) -> bool:
     return each != self.id_data and each.type not in {"CAMERA", "LIGHT", "SPEAKER", "LIGHT_PROBE"}
 
@@ -251,7 +263,7 @@ class SceneSettings(bpy.types.PropertyGroup):
     resample_backend: StringProperty(
         name="Weights", description="Of resampling: a name, a folder or a hub id. Empty takes the service's own"
     )
-    resample_index: IntProperty(options={"HIDDEN"})
+    resample_index: IntProperty(options={"HIDDEN"}, update=_select_listed)
     source_picture: PointerProperty(type=bpy.types.Image)
     samples: CollectionProperty(type=Sample)
     # The file of what is new in samples; see samples.py.

@@ -42,6 +42,7 @@ def test_samples_are_taken_and_the_original_comes_back(blender, prior, tmp_path)
         + """
 import shutil
 folder, said = ARGUMENTS["folder"], scene.neuralusd
+scene.unit_settings.scale_length = 0.5
 said.resample_backend, said.resample_samples, said.resample_insert = ARGUMENTS["prior"], 2, True
 said.anchor_background = scene.camera.neuralusd.anchor_camera = 0
 box_, ball = bpy.data.objects["Red Box"], bpy.data.objects["Ball"]
@@ -55,11 +56,12 @@ result["packed"] = [bool(bpy.data.images[name].packed_file) for name in result["
 result["samples"] = [plain(sample) for sample in said.samples]
 result["zoom"] = [sample.zoom for sample in said.samples]
 bpy.ops.ed.undo_push(message="resampled")
-result["taken"], result["new"] = [], []
+result["taken"], result["new"], result["box"] = [], [], []
 for number in (1, 2):
     bpy.ops.neuralusd.take(sample=number)
     result["taken"].append(look())
     new = bpy.data.collections["Resampled"].objects
+    result["box"].append([[list(each.location), list(each.dimensions)] for each in new if "Red_Box" in each.name])
     result["new"].append([[each.type, each.neuralusd.role, len(each.data.color_attributes),
                            module("usd.records").has_tokens(module("store").record_of(scene, each))] for each in new])
 bpy.ops.neuralusd.render(filepath=folder + "/taken.png")
@@ -110,7 +112,10 @@ result["forgotten"] = [len(said.samples), [each.name for each in bpy.data.images
         assert [role for _, role, _, _ in new].count("BACKGROUND") == 1
         assert len(new) == len(taken) - len(before) >= 1
     hides = [sample["Red Box"]["hides"] for sample in found["samples"]]
-    assert "REPLACE" in hides, hides
+    assert hides == ["REPLACE" if box else "HIDE" for box in found["box"]] and "REPLACE" in hides
+    [[place, size]] = found["box"][hides.index("REPLACE")]  # it stands in for the one that is hidden, and is as large
+    np.testing.assert_allclose(place, (-1, 0, 0.5), atol=1e-5)
+    assert 0.5 < max(size) < 1.3
     assert any(role == "ASSET" and tokens for new in found["new"] for _, role, _, tokens in new)
     with PIL.Image.open(tmp_path / "taken.png") as image:
         assert image.size == (128, 128)
@@ -149,6 +154,8 @@ bpy.ops.neuralusd.pin(factor="CAMERA", keep=0.5)
 bpy.ops.neuralusd.pin(factor="BACKGROUND")
 result["opened"] = [alphas(each) for each in (box_, ball, part, wall)]
 bpy.ops.ed.undo_push(message="opened")
+said.resample_index = list(scene.objects).index(ball)
+result["clicked"] = [each.name for each in bpy.context.selected_objects]
 bpy.ops.neuralusd.pin(factor="ALL", everything=True, keep=1)
 result["pinned"] = [alphas(each) for each in (box_, ball)]
 bpy.ops.ed.undo_push(message="pinned")
@@ -221,7 +228,7 @@ result["read background"] = scene.neuralusd.anchor_background
     assert "anchor_pose" in drawn and "anchor_presence" not in drawn  # a slider where a pin is open
     assert str(found["line"]).count("neuralusd.pin") == 3
     assert str(found["strip"]).count("neuralusd.take") == 3 and "forget_samples" in str(found["strip"])
-    assert found["listed"] == ["Ball", "Red Box"]
+    assert found["clicked"] == ["Ball"] and found["listed"] == ["Ball", "Red Box"]
     for mistake in ("not found", "unknown operator", "enum", "rna_uiItem", "Traceback"):
         assert mistake not in found["stderr"] + found["stdout"].replace("RESULT", ""), mistake
     assert found["override"] == [[0, 0.25, 0.75]]
@@ -353,7 +360,6 @@ result["jobs"] = [job["state"] for job in client.jobs() if job["verb"] == "resam
         prior=prior,
         mini=str(Path(neuralusd.__file__).parent / "weights/mini"),
     )
-    print({key: found[key] for key in ("weights", "mini", "crowd", "unseen", "camera")})
     reasons = {key: found[key] for key in ("weights", "mini", "crowd", "unseen", "camera")}
     for key, reason in reasons.items():
         assert "--" not in reason and "`" not in reason and "Traceback" not in reason and "scene.usdc" not in reason, (
@@ -361,5 +367,5 @@ result["jobs"] = [job["state"] for job in client.jobs() if job["verb"] == "resam
         )
     assert "none" in reasons["weights"] and "no prior over scenes" in reasons["mini"]
     assert "Pin some of them" in reasons["crowd"] and "no camera" in reasons["camera"]
-    assert "camera" in reasons["unseen"]
+    assert "sees none of the geometry of the scene" in reasons["unseen"]
     assert found["answer"] == ["CANCELLED"] and found["left"] == [0, []] and found["jobs"] == ["cancelled"]

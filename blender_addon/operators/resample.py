@@ -31,6 +31,7 @@ SPOKEN = (
     (r"Train some with `neuralusd train`, and name their folder \(--backend\)", f"Name a folder of some {WHERE}"),
     (r"Name the backend that made them \(--render-backend\), or encode the stage again",
      "Choose the weights that made them (Render properties > Backend), or press Encode"),
+    (r"(?:[A-Za-z]:)?[/\\][^\s:]*[/\\]work[/\\]\w+\.usd[acz]?", "the scene"),  # a file of the service's own
     (r"a folder that `neuralusd train` wrote", "a folder that training wrote"),
     (r"\s*\(-{1,2}[a-z][^)]*\)", ""),
     (r"`([^`]*)`", r"\1"),
