@@ -1,7 +1,7 @@
 """Scene latents as plain numpy: what `resample` draws and keeps (Anchored Generation, equations 1, 4, 5, 8 and 9).
 
-Poses are relative to the camera, as in the paper: camera space looks down -Z with +Y up, in metres. An object's own axes
-are canonical, Z up and its front towards -Y, whatever the up axis of its stage.
+Poses are relative to the camera, as in the paper: camera space looks down -Z with +Y up, in metres. An object's own
+axes are canonical, Z up and its front towards -Y, whatever the up axis of its stage.
 """
 
 from __future__ import annotations

@@ -111,8 +111,8 @@ class ResamplePipeline(DiffusionPipeline):
 
         Args:
             scene: what there is. anchors: alpha of each variable; those of `objects` in the scene's order.
-            samples: how many; each depends on the seed and its own number alone, so more of them begin with the same (but
-                for rounding).
+            samples: how many; each depends on the seed and its own number alone, so more of them begin with the same
+                (but for rounding).
             guidance_scale: how far samples go towards what is anchored, from where they would go without it; 1 is none.
             on_step: called with how much is done, 0 to 1; raises to stop it.
 
