@@ -28,7 +28,7 @@ SPOKEN = (
     (r"has no tokens on any prim; make them with: neuralusd encode.*", "has no tokens: the camera sees no asset."),
     (r"Run `neuralusd encode[^`]*`", "Press Encode"),
     (r"`neuralusd encode` makes one", "Encode makes one"),
-    (r"Train some with `neuralusd train`, and name their folder \(--backend\)", f"Name a folder of some {WHERE}"),
+    (r"Train some with `neuralusd train[^`]*`, and name their folder \(--backend\)", f"Name a folder of some {WHERE}"),
     (r"Name the backend that made them \(--render-backend\), or encode the stage again",
      "Choose the weights that made them (Render properties > Backend), or press Encode"),
     (r"(?:[A-Za-z]:)?[/\\][^\s:]*[/\\]work[/\\]\w+\.usd[acz]?", "the scene"),  # a file of the service's own
