@@ -156,11 +156,11 @@ class NEURALUSD_PT_resample(Sidebar, bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         layout, scene, said = self.layout, context.scene, context.scene.neuralusd
-        chosen = pins.owners(scene, context.view_layer.objects.selected)
-        active = next(iter(pins.owners(scene, [context.object] if context.object else [])), None)
+        selected = list(context.view_layer.objects.selected)
+        selected.sort(key=lambda each: each != context.object)  # the active one first
+        chosen = pins.owners(scene, selected)
         if chosen:
-            box = layout.box()
-            first = active if active in chosen else chosen[0]
+            box, first = layout.box(), chosen[0]
             more = f" and {len(chosen) - 1} more" if len(chosen) > 1 else ""
             box.label(text=f"{first.name}{more}", icon="OBJECT_DATA")
             for factor in pins.FACTORS:

@@ -51,15 +51,26 @@ def owners(scene: bpy.types.Scene, chosen: Iterable[bpy.types.Object]) -> list[b
 
 def _first_level(scene: bpy.types.Scene) -> set[bpy.types.Object]:
     """The first level of the hierarchy where there are several things side by side."""
-    inside = set(scene.objects)
-    level = [each for each in inside if each.parent not in inside and _has_surface(each)]
+    children = children_of(scene.objects)
+    holding: set[bpy.types.Object] = set()
+    for each in filter(is_surface, scene.objects):
+        line: bpy.types.Object | None = each
+        while line is not None and line not in holding:
+            holding.add(line)
+            line = line.parent
+    level = [each for each in scene.objects if each.parent is None and each in holding]
     while len(level) == 1 and level[0].type == "EMPTY" and level[0].instance_type != "COLLECTION":
-        level = [child for child in level[0].children if _has_surface(child)]
+        level = [child for child in children.get(level[0], ()) if child in holding]
     return set(level)
 
 
-def _has_surface(each: bpy.types.Object) -> bool:
-    return any(map(is_surface, [each, *each.children_recursive]))
+def children_of(objects: Iterable[bpy.types.Object]) -> dict[bpy.types.Object, list[bpy.types.Object]]:
+    """What is parented to what; Blender looks through all objects each time that it is asked for one's children."""
+    found: dict[bpy.types.Object, list[bpy.types.Object]] = {}
+    for each in objects:
+        if each.parent is not None:
+            found.setdefault(each.parent, []).append(each)
+    return found
 
 
 def is_surface(each: bpy.types.Object) -> bool:

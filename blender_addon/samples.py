@@ -12,6 +12,7 @@ import glob
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 
 import bpy
 from mathutils import Matrix
@@ -48,31 +49,26 @@ def keep(scene: bpy.types.Scene, made: Resampled) -> None:
     said.source_picture = _picture(pictures.get("source"), f"{PICTURE} Source")
     assets = {sent.object(path): path for path in sent.assets}
     assets.pop(None, None)
+    children = pins.children_of(bpy.data.objects)
+    owned = {part for each in assets for part in _parts(each, set(assets), children, lights=True)}
     for number, found in enumerate(made.samples):
         sample = said.samples.add()
         sample.picture = _picture(pictures.get(found.name), f"{PICTURE} {number + 1}")
         sample.zoom = found.zoom
         sample.prim = found.name if found.new or found.replaced or found.background else ""
-        changes: dict[bpy.types.Object, bpy.types.PropertyGroup] = {}
-
-        def change(each: bpy.types.Object, sample=sample, changes=changes) -> bpy.types.PropertyGroup:
-            if each not in changes:
-                changes[each] = sample.changes.add()
-                changes[each].each = each
-            return changes[each]
-
+        hides = dict.fromkeys(_scenery(made, owned) if found.background else (), "REPLACE")
         for each, path in assets.items():
-            if path in found.moved:
-                change(each).moves = True
-                change(each).matrix = found.moved[path]
-            if path in found.back:
-                change(each).appears = True
             if path in found.gone or path in found.replaced:
-                for part in _parts(each, set(assets), lights=path in found.gone):
-                    change(part).hides = "HIDE" if path in found.gone else "REPLACE"
-        if found.background:
-            for part in _scenery(made, set(assets)):
-                change(part).hides = "REPLACE"
+                parts = _parts(each, set(assets), children, lights=path in found.gone)
+                hides |= dict.fromkeys(parts, "HIDE" if path in found.gone else "REPLACE")
+        for each in [*assets, *(each for each in hides if each not in assets)]:
+            path = assets.get(each, "")
+            if path not in found.moved and path not in found.back and each not in hides:
+                continue
+            change = sample.changes.add()
+            change.each, change.hides, change.appears = each, hides.get(each, "NO"), path in found.back
+            if path in found.moved:
+                change.moves, change.matrix = True, found.moved[path]
 
 
 def forget(scene: bpy.types.Scene) -> None:
@@ -96,7 +92,7 @@ def take(context: bpy.types.Context, number: int) -> list[str]:
     """
     scene, said = context.scene, context.scene.neuralusd
     if not 0 <= number <= len(said.samples):
-        raise Problem(f"There is no sample {number}. There are {len(said.samples)}; 0 is the original.")
+        raise Problem(f"There is no sample {number}. The last one is {len(said.samples)}; 0 is the original.")
     if context.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
     sample = said.samples[number - 1] if number else None
@@ -149,33 +145,42 @@ def follow_save(saved: str, opened: str) -> None:
 # -- what a sample changes ------------------------------------------------------------------------------------------
 
 
-def _parts(each: bpy.types.Object, assets: set[bpy.types.Object], lights: bool) -> list[bpy.types.Object]:
+def _parts(
+    each: bpy.types.Object,
+    assets: set[bpy.types.Object],
+    children: Mapping[bpy.types.Object, list[bpy.types.Object]],
+    lights: bool,
+) -> list[bpy.types.Object]:
     """An object and what is parented to it, but for what belongs to another asset.
 
     Args:
         lights: those, too, and whatever else is no surface.
     """
-    own = [each] if lights or each.type not in pins.NOT_ASSETS else []
-    return own + [part for child in each.children if child not in assets for part in _parts(child, assets, lights)]
+    found = [each] if lights or each.type not in pins.NOT_ASSETS else []
+    for child in children.get(each, ()):
+        if child not in assets:
+            found += _parts(child, assets, children, lights)
+    return found
 
 
-def _scenery(made: Resampled, assets: set[bpy.types.Object]) -> list[bpy.types.Object]:
-    """The objects that were sent and have a surface, and belong to no asset."""
-    owned = {part for each in assets for part in _parts(each, assets, lights=True)}
-    sent = [each for each in map(made.sent.object, made.sent.paths) if each is not None]
-    return [
-        each for each in sent if each not in owned and (pins.is_surface(each) or each.neuralusd.role == "BACKGROUND")
-    ]
+def _scenery(made: Resampled, owned: set[bpy.types.Object]) -> list[bpy.types.Object]:
+    """The objects that were sent and have a surface, and belong to no asset.
+
+    Args:
+        owned: those that do.
+    """
+    sent = [each for each in map(made.sent.object, made.sent.paths) if each is not None and each not in owned]
+    return [each for each in sent if pins.is_surface(each) or each.neuralusd.role == "BACKGROUND"]
 
 
 def _apply(context: bpy.types.Context, sample: bpy.types.PropertyGroup, new: list[bpy.types.Object]) -> list[str]:
     scene, notes = context.scene, []
-    said = scene.neuralusd
+    said, known = scene.neuralusd, {}
     for each in new:
         said.brought.add().each = each
     lost = sum(change.each is None for change in sample.changes)
     if lost:
-        notes.append(f"{lost} objects of the sample are not in the scene any more")
+        notes.append(f"objects of the sample that are gone from the file by now: {lost}")
     changes = []
     for change in sample.changes:
         each = change.each
@@ -187,24 +192,26 @@ def _apply(context: bpy.types.Context, sample: bpy.types.PropertyGroup, new: lis
         elif each is not None:
             changes.append(change)
     # While all is shown: Blender does not work out where hidden things are.
-    notes += _place(context, [change for change in changes if change.moves])
+    notes += _place(context, [change for change in changes if change.moves], known)
     for change in changes:
-        each, before = change.each, _before(scene, change.each)
+        each, before = change.each, _before(scene, change.each, known)
         if change.hides != "NO":
             notes += _mute_animation(before, HIDING)
             each.hide_viewport = each.hide_render = True
         if change.appears:
             notes += _mute_animation(before, ("neuralusd.presence",))
             each.neuralusd.presence = 1.0
-    return notes + _zoom(scene, sample.zoom)
+    return notes + _zoom(scene, sample.zoom, known)
 
 
-def _place(context: bpy.types.Context, changes: list[bpy.types.PropertyGroup]) -> list[str]:
+def _place(
+    context: bpy.types.Context, changes: list[bpy.types.PropertyGroup], known: dict[bpy.types.Object, int]
+) -> list[str]:
     """Puts objects where a sample has them, parents before what is parented to them."""
     notes: list[str] = []
     targets = {}
     for change in sorted(changes, key=lambda change: _depth(change.each)):
-        each, before = change.each, _before(context.scene, change.each)
+        each, before = change.each, _before(context.scene, change.each, known)
         numbers = list(change.matrix)
         targets[each] = Matrix([numbers[row * 4 : row * 4 + 4] for row in range(4)])
         notes += _mute_animation(before, TRANSFORM)
@@ -236,13 +243,13 @@ def _depth(each: bpy.types.Object) -> int:
     return 0 if each.parent is None else 1 + _depth(each.parent)
 
 
-def _zoom(scene: bpy.types.Scene, zoom: float) -> list[str]:
+def _zoom(scene: bpy.types.Scene, zoom: float, known: dict[bpy.types.Object, int]) -> list[str]:
     camera = scene.camera
     if abs(zoom - 1) < 1e-6 or camera is None or camera.type != "CAMERA":
         return []
     if camera.data.library is not None or camera.library is not None:
         return [f"the camera {camera.name} is linked from another .blend, so its focal length stays as it is"]
-    before = _before(scene, camera)
+    before = _before(scene, camera, known)
     before.lens = camera.data.lens
     notes = _mute_animation(before, ("lens",), camera.data)
     camera.data.lens *= zoom
@@ -252,14 +259,21 @@ def _zoom(scene: bpy.types.Scene, zoom: float) -> list[str]:
 # -- and back -------------------------------------------------------------------------------------------------------
 
 
-def _before(scene: bpy.types.Scene, each: bpy.types.Object) -> bpy.types.PropertyGroup:
-    """What an object was before the sample: noted when this is first asked for."""
-    found = next((before for before in scene.neuralusd.before if before.each == each), None)
-    if found is None:
-        found = scene.neuralusd.before.add()
-        found.each, found.presence = each, each.neuralusd.presence
-        for name in COPIED:
-            setattr(found, name, getattr(each, name))
+def _before(
+    scene: bpy.types.Scene, each: bpy.types.Object, known: dict[bpy.types.Object, int]
+) -> bpy.types.PropertyGroup:
+    """What an object was before the sample: noted when this is first asked for.
+
+    Args:
+        known: the numbers of those that are noted; adding one may move the others in memory.
+    """
+    if each in known:
+        return scene.neuralusd.before[known[each]]
+    known[each] = len(scene.neuralusd.before)
+    found = scene.neuralusd.before.add()
+    found.each, found.presence = each, each.neuralusd.presence
+    for name in COPIED:
+        setattr(found, name, getattr(each, name))
     return found
 
 
@@ -289,8 +303,9 @@ def _restore(context: bpy.types.Context) -> list[str]:
 
 def _remove(objects: list[bpy.types.Object]) -> None:
     """Deletes objects that came with a sample. What was parented to them since stays where it is."""
+    children = pins.children_of(bpy.data.objects)
     for each in objects:
-        for child in [child for child in each.children if child not in objects]:
+        for child in [child for child in children.get(each, ()) if child not in objects]:
             place = child.matrix_world.copy()
             child.parent = None
             child.matrix_world = place

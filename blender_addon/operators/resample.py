@@ -88,9 +88,9 @@ class NEURALUSD_OT_resample(Asking, bpy.types.Operator):
         notes = [spoken(note, result.sent) for note in result.notes] + _not_asked(scene, result.sent)
         for note in notes:
             self.report({"WARNING"}, note)
-        said = f"; {result.encoded} objects were encoded first" if result.encoded else ""
-        count = len(scene.neuralusd.samples)
-        self.report({"INFO"}, f"{count} samples {WHERE}{said}{result.sent.said_of_left_out()}")
+        said = f"; {_counted(result.encoded, 'object')} encoded first" if result.encoded else ""
+        count = _counted(len(scene.neuralusd.samples), "sample")
+        self.report({"INFO"}, f"{count} {WHERE}{said}{result.sent.said_of_left_out()}")
 
 
 class NEURALUSD_OT_take(bpy.types.Operator):
@@ -202,10 +202,16 @@ def spoken(text: str, sent: Sent | None) -> str:
     return text[:1].upper() + text[1:]
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def _not_asked(scene: bpy.types.Scene, sent: Sent) -> list[str]:
     """Of objects whose pins are open, and that were not among the assets."""
     asked = {sent.object(path) for path in sent.assets}
-    opened = [each for each in scene.objects if each not in asked and not pins.all_pinned_of(each)]
+    # Disabled in the viewport and in renders, as a sample that was taken leaves what it replaces, says enough.
+    shown = [each for each in scene.objects if not (each.hide_viewport and each.hide_render)]
+    opened = [each for each in shown if each not in asked and not pins.all_pinned_of(each)]
     names = ", ".join(each.name for each in opened[:3]) + (" ..." if len(opened) > 3 else "")
     return [f"Kept though their pins are open, as they are hidden, or no assets (Role): {names}."] if opened else []
 
