@@ -5,12 +5,17 @@ from __future__ import annotations
 import importlib.metadata
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .errors import BackendError
 
 if TYPE_CHECKING:
+    import torch
+    from diffusers import DiffusionPipeline
+
     from .pipelines.render import NeuralUSDPipeline
+
+PipelineType = TypeVar("PipelineType", bound="DiffusionPipeline")
 
 DEFAULT_BACKEND = "mini"
 _GROUP = "neuralusd.backends"
@@ -58,31 +63,40 @@ def load_backend(backend: str | Path = DEFAULT_BACKEND, device: str | None = Non
 @lru_cache(maxsize=2)
 def _load(location: str, device: str) -> NeuralUSDPipeline:
     import torch
-    from diffusers.utils import logging
-    from safetensors import SafetensorError
 
     from .pipelines.render import NeuralUSDPipeline
 
     folder = Path(location)
     if folder.is_dir() and not (folder / "model_index.json").is_file():
         raise BackendError(f"{folder} has no model_index.json, so it is not a folder of a diffusers pipeline")
+    dtype = torch.float16 if device.startswith("cuda") else torch.float32
+    pipeline = read_pipeline(NeuralUSDPipeline, location, f"the backend '{location}'", dtype)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def read_pipeline(kind: type[PipelineType], location: str, what: str, dtype: torch.dtype) -> PipelineType:
+    """A pipeline of diffusers, from a folder or a hub id, of safetensors alone.
+
+    Raises:
+        BackendError: `what` cannot be loaded, and why.
+    """
+    from diffusers.utils import logging
+    from safetensors import SafetensorError
+
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        pipeline = NeuralUSDPipeline.from_pretrained(
-            location, dtype=torch.float16 if device.startswith("cuda") else torch.float32, use_safetensors=True
-        )
+        return kind.from_pretrained(location, dtype=dtype, use_safetensors=True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise BackendError(
-            f"the backend '{location}' cannot be loaded: {error}. neuralusd loads safetensors in diffusers' folder "
-            "format only; if this is `mini`, install neuralusd again"
+            f"{what} cannot be loaded: {error}. neuralusd loads safetensors in diffusers' folder format only; if these "
+            "weights came along with it, install neuralusd again"
         ) from error
     finally:
         logging.set_verbosity(verbosity)
         logging.enable_progress_bar()
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
 
 
 def backend_revision(pipeline: NeuralUSDPipeline) -> str:

@@ -58,6 +58,7 @@ def times(value, count=64, slots=5):
 # -- the flow ---------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1))
 def test_what_is_noised_is_a_mean_of_data_and_noise_by_its_time(tau):
     clean = some_variables()
@@ -243,6 +244,7 @@ def test_appearance_tokens_decode_to_the_volume_that_they_pool():
     assert density.shape == (10, 1, 8, 8, 8) and color.shape == (10, 3, 8, 8, 8)
 
 
+@settings(deadline=None)
 @given(st.floats(0.05, 500))
 def test_depth_survives_its_way_to_nearness_and_back(depth):
     assert float(farness(nearness(torch.tensor(depth)))) == pytest.approx(depth, rel=1e-3)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..backends import DEFAULT_BACKEND
+from ..backends import DEFAULT_BACKEND, read_pipeline
 from ..errors import BackendError
 
 if TYPE_CHECKING:
@@ -59,22 +59,8 @@ def open_prior(backend: str | Path | None = None) -> ResamplePipeline:
 @lru_cache(maxsize=2)
 def _load(location: str) -> ResamplePipeline:
     import torch
-    from diffusers.utils import logging
-    from safetensors import SafetensorError
 
     from ..pipelines.resample import ResamplePipeline
 
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        pipeline = ResamplePipeline.from_pretrained(location, dtype=torch.float32, use_safetensors=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise BackendError(
-            f"the prior in '{location}' cannot be loaded: {error}. neuralusd loads safetensors in diffusers' folder "
-            "format only"
-        ) from error
-    finally:
-        logging.set_verbosity(verbosity)
-        logging.enable_progress_bar()
+    pipeline = read_pipeline(ResamplePipeline, location, f"the prior in '{location}'", torch.float32)
     return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")

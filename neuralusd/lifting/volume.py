@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 
 from ..annotate.errors import ImageError
+from ..backends import read_pipeline
 from ..errors import BackendError
 from ..models.volumes.window import window
 from ..scene import Camera
@@ -234,21 +235,7 @@ def load_lift_pipeline(folder: str) -> LiftPipeline:
         BackendError: see `VolumeLifter`.
     """
     import torch
-    from diffusers.utils import logging
-    from safetensors import SafetensorError
 
     from ..pipelines.lift import LiftPipeline
 
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        return LiftPipeline.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise BackendError(
-            f"the weights of lift in '{folder}' cannot be loaded: {error}. neuralusd loads safetensors in diffusers' "
-            "folder format only; if this is `mini`, install neuralusd again"
-        ) from error
-    finally:
-        logging.set_verbosity(verbosity)
-        logging.enable_progress_bar()
+    return read_pipeline(LiftPipeline, folder, f"the weights of lift in '{folder}'", torch.float32)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from accelerate import Accelerator
 from safetensors import SafetensorError
+from torch import nn
 
 # A checkpoint is written under the first name, and moved to the second when it is whole; meanwhile the one before it
 # has the third.
@@ -62,3 +65,12 @@ def load_checkpoint(accelerator: Accelerator, output: Path) -> tuple[int, float]
         ) from error
     accelerator.step = 0  # a step's parts are counted from here on, and may be other parts than before
     return step, seconds
+
+
+def weights_digest(modules: Iterable[nn.Module]) -> str:
+    """Twelve digits that identify weights."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for name, value in module.state_dict().items():
+            digest.update(name.encode() + value.float().contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]

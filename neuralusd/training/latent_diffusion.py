@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from ..models.volumes.denoiser import SIGMA_DATA, VolumeUNet, loss_weight, train
 from ..models.volumes.embeddings import ObjectEmbeddings
 from ..models.volumes.normalization import LatentNormalizer
 from ..pipelines.lift import LiftPipeline
+from .checkpoint import weights_digest
 from .log import plot_log
 from .loop import Losses, run_steps
 
@@ -198,11 +198,7 @@ def _save(
     pipeline = LiftPipeline(
         decoder, model.unet, model.picture_encoder, model.word_projection, normalizer, text_encoder=text
     )
-    digest = hashlib.sha256()
-    for module in pipeline.components.values():
-        for name, value in module.state_dict().items():
-            digest.update(name.encode() + value.float().contiguous().cpu().numpy().tobytes())
-    pipeline.register_to_config(revision=digest.hexdigest()[:12])
+    pipeline.register_to_config(revision=weights_digest(pipeline.components.values()))
     pipeline.save_pretrained(output)
     with torch.no_grad():
         table = torch.cat([embeddings(chunk) for chunk in torch.arange(embeddings.config.objects).split(1024)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,6 +32,7 @@ from ..models.adapters.scene_adapters import SceneAdapters, SceneCondition, imag
 from ..models.adapters.scene_tokens import SceneBatch, SceneTokenizer
 from ..models.precision import best_precision
 from ..pipelines.decode_scene import SceneDecoderPipeline
+from .checkpoint import weights_digest
 from .log import plot_log
 from .loop import Losses, run_steps
 from .scene_examples import SceneExample, SceneExamples, thinned
@@ -374,17 +374,11 @@ def _padded(arrays: list[np.ndarray], length: int) -> torch.Tensor:
 
 def _save(model: SceneDecoder, backbone: Backbone, output: Path, size: int) -> None:
     """Writes a `SceneDecoderPipeline`; tokens of the pool are known by a hash of the weights that make them."""
-    digest = hashlib.sha256()
-    for module in (model.pool, model.background):
-        for name, value in [] if module is None else module.state_dict().items():
-            digest.update(name.encode() + value.float().contiguous().cpu().numpy().tobytes())
+    encoders = [module for module in (model.pool, model.background) if module is not None]
     if model.pool is not None:
-        revision = digest.hexdigest()[:12]
+        revision = weights_digest(encoders)
         model.pool.register_to_config(revision=revision)
         model.tokenizer.register_to_config(encoder=model.pool.config.identifier, revision=revision)
-    for module in (model.tokenizer, model.adapters):
-        for name, value in module.state_dict().items():
-            digest.update(name.encode() + value.float().contiguous().cpu().numpy().tobytes())
     SceneDecoderPipeline(
         model.tokenizer,
         model.adapters,
@@ -393,7 +387,7 @@ def _save(model: SceneDecoder, backbone: Backbone, output: Path, size: int) -> N
         model.background,
         backbone=backbone.name,
         sample_size=size,
-        revision=digest.hexdigest()[:12],
+        revision=weights_digest([*encoders, model.tokenizer, model.adapters]),
     ).save_pretrained(output)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -24,6 +23,7 @@ from ..models.precision import best_precision
 from ..models.prior.scene_prior import ScenePrior
 from ..models.prior.variables import ABSENT, MASKED, PRESENT, Times, Variables, noise_like, noised, random_times
 from ..pipelines.resample import ResamplePipeline
+from .checkpoint import weights_digest
 from .log import plot_log
 from .loop import Losses, run_steps
 from .scene_codecs import train_appearance_codec, train_background_codec
@@ -184,11 +184,7 @@ def train_scene_prior(
     )
     found = accelerator.unwrap_model(model).eval()
     average.copy_to(found.parameters())
-    digest = hashlib.sha256()
-    for module in (found.prior, appearance_codec, background_codec):
-        for name, value in module.state_dict().items():
-            digest.update(name.encode() + value.float().contiguous().cpu().numpy().tobytes())
-    revision = digest.hexdigest()[:12]
+    revision = weights_digest([found.prior, appearance_codec, background_codec])
     appearance_codec.register_to_config(revision=revision)
     pipeline = ResamplePipeline(found.prior.cpu(), appearance_codec, background_codec, revision=revision)
     pipeline.save_pretrained(output)
