@@ -217,7 +217,7 @@ def test_what_is_completed_stands_and_what_varies_carries_nothing(space, case):
     [index] = varied.changed
     others = replace(scene, objects=[one for number, one in enumerate(scene.objects) if number != index])
     for task, part in ((completed, completed.scene), (varied, others)):
-        assert plausibility(Seen.of(task, part, case, space.pipeline))[FLOATING] == 0
+        assert plausibility(Seen.of(task, part, case, space))[FLOATING] == 0
 
 
 def test_the_nearest_room_to_a_training_room_is_itself(space, case):
@@ -244,7 +244,7 @@ def test_a_room_of_the_grammar_is_plausible_and_what_is_wrong_with_one_is_counte
     task = make_task(LAYOUT, case, scene, 0)
 
     def measured(changed):
-        return plausibility(Seen.of(task, replace(scene, objects=changed), case, space.pipeline))
+        return plausibility(Seen.of(task, replace(scene, objects=changed), case, space))
 
     fine = measured(scene.objects)
     assert fine[CLEAN] == 100 and fine["objects"] == len(scene.objects) and fine["in view %"] == 100
@@ -295,12 +295,11 @@ def test_the_discrepancy_and_the_classifier_know_the_grammars_rooms_from_others(
             rng = np.random.default_rng([4, number])
             room = sample_room(assets, rng)
             scene, ids = room_latents(room)
-            for one, name in zip(scene.objects, ids, strict=True):
-                index = space.rooms.names.index(asset_folder_name(name))
-                one.appearance = space.models[index].reshape(space.pipeline.appearance_codec.shape)
-                if scattered:
+            if scattered:
+                for one in scene.objects:
                     one.translation = one.translation + rng.normal(0, 0.5, 3)
-            rows.append(layout_features(scene, (room.camera_to_room, room.floor), space))
+            kinds = [space.by_name[asset_folder_name(name)] for name in ids]
+            rows.append(layout_features(scene, (room.camera_to_room, room.floor), kinds))
         return np.array(rows)
 
     truth, alike, scattered = features(0, False), features(100, False), features(200, True)

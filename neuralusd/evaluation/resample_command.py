@@ -156,7 +156,7 @@ def _split(current: Run, resampling: Resampling, spaces: Mapping[str, Known], sp
         )
         tables[operation] = table
         content[operation] = _json(table.rows)
-        _plans(current, split, operation, cases, table, rows, first, TRUTH)
+        _plans(current, split, operation, cases, table, rows, TRUTH)
         text.append(_operation_text(split, operation, table))
     text.insert(0, _summary_text(tables))
     plain = [row for row in priors if row.guidance == guidances[0]]
@@ -344,25 +344,21 @@ def _plans(
     cases: Sequence[RoomCase],
     table: LayoutTable,
     rows: Sequence[Row],
-    first: Known,
     truth: str,
 ) -> None:
     from .resample_layouts import SETTLED
     from .resample_plans import plan_lines, plans_sheet
 
-    spaces: dict[str, Known] = {truth: first}
     chosen = []
     for row in rows:
         settled = SETTLED.format(row.name)
-        for name in (row.name, settled):
-            spaces[name] = row.space
         name = settled if settled in table.rows else row.name
         if name in table.rows:
             chosen.append((name, EACH if hasattr(row, "guidance") else 1))
     count = min(SHOWN, len(cases))
     names = [case.name for case in cases[:count]]
     shown = {name: found[:count] for name, found in table.shown.items()}
-    lines = plan_lines(names, table.tasks[:count], shown, chosen, spaces, truth)
+    lines = plan_lines(names, table.tasks[:count], shown, chosen, truth)
     plans_sheet(lines).save(current.output / f"resample_{split}_{operation}.png")
 
 

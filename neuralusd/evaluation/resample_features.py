@@ -9,7 +9,7 @@ import numpy as np
 from ..datasets.rooms_plausibility import Box, LayoutFacts, facts
 from ..latents import ObjectLatents, SceneLatents
 from .resample_measures import TOLERANCE, Frame, Mean
-from .resample_rooms import KINDS, Known
+from .resample_rooms import KINDS
 from .volumes_kid import kid
 
 # How things stand to each other and to the walls; metres, but where a name says otherwise.
@@ -37,16 +37,17 @@ _FOLDS = 5
 _RIDGE = 0.3
 
 
-def layout_features(scene: SceneLatents, frame: Frame, space: Known, found: LayoutFacts | None = None) -> np.ndarray:
+def layout_features(
+    scene: SceneLatents, frame: Frame, kinds: Sequence[str], found: LayoutFacts | None = None
+) -> np.ndarray:
     """(len(ARRANGEMENT) + len(CONTACT),) of a scene in its room; what a room does not have is as far as can be.
 
     Args:
-        found: the facts of the scene, where they are known already.
+        kinds: of its present objects (see `KINDS`). found: the facts of the scene, where they are known already.
     """
     objects = [one for one in scene.objects if one.presence]
     found = facts(scene, *frame, tolerance=TOLERANCE) if found is None else found
     boxes = [box_of(one, frame[0]) for one in objects]
-    kinds = [space.kind(one) for one in objects]
     of = {kind: [box for box, each in zip(boxes, kinds, strict=True) if each == kind] for kind in (*KINDS, "other")}
     values = [float(len(objects)), *(float(len(of[kind])) for kind in (*KINDS, "other"))]
     values.append(_clip(found.back_to_wall))

@@ -32,7 +32,7 @@ from .resample_measures import (
     plausibility,
 )
 from .resample_operations import MOVING, UNCONDITIONAL, Task, alpha_task, make_task
-from .resample_rooms import OTHER, Known, RoomCase, as_arrays, from_arrays, kinds_of
+from .resample_rooms import OTHER, Known, RoomCase, as_arrays, from_arrays
 from .resample_rows import TRUTH, PriorRow, Row, digest_of
 
 APART, ARRANGED, MMD = TWO_SAMPLE = ("told apart %", "told apart by arrangement %", "MMD")
@@ -40,7 +40,7 @@ SETTLED = "{}, settled"
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 # Rooms of the grammar that samples are told from.
 REFERENCE = 400
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass
@@ -64,48 +64,27 @@ class Reference:
 def reference_rooms(
     library: Sequence[FurnitureAsset], split: str, kinds: Sequence[str], space: Known, seed: int, cache: Path
 ) -> Reference:
-    """`REFERENCE` rooms that are laid out with models of a split; their objects look like training's models of the
-    same name where it has them, else like its models of the same kind."""
+    """`REFERENCE` rooms that are laid out with models of a split."""
     known = [split, list(kinds), digest_of(space.pipeline), seed, REFERENCE, len(library), _VERSION]
     file = cache / f"reference.{_digest(known)}.npz"
     arrays = load_arrays(file) if file.is_file() else None
     if arrays is None:
         models = Models(library, split)
-        kinds_by_name = kinds_of(library)
         own, seen = [], []
         for number in tqdm(range(REFERENCE), desc=f"{split}: rooms of the grammar", leave=False):
             # Far from the numbers that worlds and training are seeded with.
             rng = np.random.default_rng([seed, 77_000_000 + number])
             room = sample_room(models, rng, kind=kinds[number % len(kinds)], split=split)
             scene, ids = room_latents(room)
-            objects = [
-                replace(one, appearance=_look(space, asset_folder_name(name), kinds_by_name, rng))
-                for one, name in zip(scene.objects, ids, strict=True)
-            ]
-            scene = replace(scene, objects=objects)
-            own.append(layout_features(scene, (room.camera_to_room, room.floor), space))
+            kinds_here = [space.by_name.get(asset_folder_name(name), OTHER) for name in ids]
+            own.append(layout_features(scene, (room.camera_to_room, room.floor), kinds_here))
             token = space.pipeline.encode_background(*background_view(room, SIZE))
             frame = room_frame(space.pipeline.decode_background(token)[1], scene.focal)
             if frame is not None:
-                seen.append(layout_features(scene, frame, space))
+                seen.append(layout_features(scene, frame, kinds_here))
         arrays = {"own": np.array(own), "seen": np.array(seen).reshape(-1, len(own[0]))}
         save_arrays(file, **arrays)
     return Reference(arrays["own"], arrays["seen"])
-
-
-def _look(space: Known, name: str, kinds: Mapping[str, str], rng: np.random.Generator) -> np.ndarray | None:
-    """Tokens of a training model of that name, or of one of its kind; None where there is none."""
-    seen = ~np.isnan(space.models).any(1)
-    names = space.rooms.names
-    if name in names and seen[names.index(name)]:
-        index = names.index(name)
-    else:
-        wanted = kinds.get(name, OTHER)
-        alike = [i for i in np.flatnonzero(seen) if space.kinds[i] == wanted]
-        if not alike:
-            return None
-        index = int(rng.choice(alike))
-    return space.models[index].reshape(space.pipeline.appearance_codec.shape)
 
 
 def evaluate_layouts(
@@ -144,11 +123,11 @@ def evaluate_layouts(
         ):
             task = make_task(operation, case, scene, seed)
             samples = kept_samples(row, task, case, variants, seed, cache)
-            raw.append([Seen.of(task, sample, case, row.space.pipeline) for sample in samples])
+            raw.append([Seen.of(task, sample, case, row.space) for sample in samples])
             varied.append(diversity(task, samples, row.space))
             if operation in MOVING:
                 straight = [settled_sample(task, sample, case, row.space) for sample in samples]
-                settled.append([Seen.of(task, sample, case, row.space.pipeline) for sample in straight])
+                settled.append([Seen.of(task, sample, case, row.space) for sample in straight])
         for name, found in ((row.name, raw), (SETTLED.format(row.name), settled)):
             if found:
                 columns = _columns(found, row.space, reference[id(row.space)], table.tasks[0].own_room, seed)
@@ -157,7 +136,7 @@ def evaluate_layouts(
                 table.rows[name] = columns
                 table.shown[name] = found
     own = [
-        [Seen.of(task, scene, case, first.pipeline)]
+        [Seen.of(task, scene, case, first)]
         for task, scene, case in zip(table.tasks, encoded[id(first)], cases, strict=True)
     ]
     # Of a room itself the background is known as the codec shows it, as those of samples are.
@@ -178,7 +157,7 @@ def _columns(
     for number, room in enumerate(found):
         for seen in room:
             if seen.frame is not None and any(one.presence for one in seen.scene.objects):
-                features.append(layout_features(seen.scene, seen.frame, space, seen.facts))
+                features.append(layout_features(seen.scene, seen.frame, seen.kinds, seen.facts))
                 rooms.append(number)
     truth = reference.own if own_room else reference.seen
     if len(features) >= 10 and len(truth) >= 10 and len(set(rooms)) >= 5:

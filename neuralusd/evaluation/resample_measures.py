@@ -13,7 +13,7 @@ from ..latents import ObjectLatents, SceneLatents
 from ..pipelines.resample import ResamplePipeline
 from .resample_frames import room_frame
 from .resample_operations import Task
-from .resample_rooms import Known, RoomCase
+from .resample_rooms import OTHER, Known, RoomCase
 
 CLEAN, COLLIDING, DEPTH, FLOATING, OUTSIDE, TILTED, LOST, OBJECTS, SEEN = PLAUSIBILITY = (
     "plausible %",
@@ -47,16 +47,30 @@ def frame_of(task: Task, sample: SceneLatents, case: RoomCase, pipeline: Resampl
 
 @dataclass(frozen=True)
 class Seen:
-    """A sample and where it stands. `frame` is None where it has no floor, and then there are no `facts`."""
+    """A sample and where it stands. `frame` is None where it has no floor, and then there are no `facts`.
+
+    `kinds` are of its present objects: what one is that keeps its look is known, what one is that was sampled says its
+    look.
+    """
 
     scene: SceneLatents
     frame: Frame | None
     facts: LayoutFacts | None
+    kinds: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, task: Task, sample: SceneLatents, case: RoomCase, pipeline: ResamplePipeline) -> Seen:
-        frame = frame_of(task, sample, case, pipeline)
-        return cls(sample, frame, None if frame is None else facts(sample, *frame, tolerance=TOLERANCE))
+    def of(cls, task: Task, sample: SceneLatents, case: RoomCase, space: Known) -> Seen:
+        frame = frame_of(task, sample, case, space.pipeline)
+        named = dict(zip((one.path for one in case.latents.objects), case.names, strict=True))
+        looks = [alpha.appearance for alpha in task.anchors.objects]
+        looks += [1.0] * (len(sample.objects) - len(looks))
+        kinds = [
+            space.by_name.get(named[one.path], OTHER) if one.path in named and alpha == 1 else space.kind(one)
+            for one, alpha in zip(sample.objects, looks, strict=False)
+            if one.presence
+        ]
+        found = None if frame is None else facts(sample, *frame, tolerance=TOLERANCE)
+        return cls(sample, frame, found, tuple(kinds))
 
 
 def plausibility(seen: Seen) -> dict[str, float]:

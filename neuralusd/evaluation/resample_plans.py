@@ -13,7 +13,7 @@ from ..latents import SceneLatents
 from .resample_features import box_of
 from .resample_measures import Frame, Seen
 from .resample_operations import Task
-from .resample_rooms import OTHER, Known
+from .resample_rooms import OTHER
 
 SIDE, _MARGIN, _LABEL, _FINER = 190, 6, 14, 2
 COLORS = {
@@ -25,8 +25,8 @@ COLORS = {
     "seat": (214, 110, 90),
     OTHER: (140, 140, 140),
 }
-Drawn = tuple[str, Seen, Sequence[bool], Known]
-"""A plan's title, the sample, what is kept of its present objects, and the space that says what things are."""
+Drawn = tuple[str, Seen, Sequence[bool]]
+"""A plan's title, the sample, and what is kept of its present objects."""
 Line = tuple[str, Sequence[Drawn]]
 """A room's title and its plans."""
 _FREE, _KEPT = (200, 40, 40), (20, 20, 20)
@@ -53,10 +53,13 @@ def draw_plan(
     boxes = [box_of(one, camera_to_room) for one in scene.objects if one.presence]
     eye = camera_to_room[3, :2]
     low, high = floor.min(0), floor.max(0)
-    # An open side of the floor is far: what is drawn is what there is.
+    # An open side of the floor is far: what is drawn is what there is, and what stands a little outside.
     reach = [eye, *(box[0][:2] for box in boxes)]
     low = np.maximum(low, np.min(reach, axis=0) - 1.5)
     high = np.minimum(high, np.max(reach, axis=0) + 1.5)
+    ground = np.array([low, [high[0], low[1]], high, [low[0], high[1]]])
+    low = np.maximum(np.minimum(low, np.min(reach, axis=0)), low - 1.5)
+    high = np.minimum(np.maximum(high, np.max(reach, axis=0)), high + 1.5)
     span = float(np.clip((high - low).max() + 0.3, 1.0, 14.0))
     middle = (low + high) / 2
 
@@ -64,10 +67,10 @@ def draw_plan(
         scaled = (np.asarray(points) - middle) / span * (big - 2 * _MARGIN)
         return [(float(big / 2 + x), float(big / 2 - y)) for x, y in scaled]
 
-    draw.polygon(at(np.array([low, [high[0], low[1]], high, [low[0], high[1]]])), fill=(246, 243, 236))
+    draw.polygon(at(ground), fill=(246, 243, 236))
     for index in range(4):
         a, b = floor[index], floor[(index + 1) % 4]
-        on_edge = all(low[k] - 1e-6 <= value <= high[k] + 1e-6 for point in (a, b) for k, value in enumerate(point))
+        on_edge = np.abs(np.stack([a, b])[:, None] - ground[None]).max(-1).min(1).max() < 1e-6
         if on_edge and index != 0:  # the south is open
             draw.line(at(np.array([a, b])), fill=(90, 80, 70), width=3 * _FINER)
     wide = 0.5 / float(scene.focal[0])
@@ -100,11 +103,10 @@ def plans_sheet(lines: Sequence[Line], side: int = SIDE) -> PIL.Image.Image:
     draw = PIL.ImageDraw.Draw(sheet)
     for number, (title, plans) in enumerate(lines):
         draw.text((4, number * height), title, fill=(90, 90, 90))
-        for column, (name, seen, kept, space) in enumerate(plans):
+        for column, (name, seen, kept) in enumerate(plans):
             left, top = column * (side + 4), number * height + _LABEL
             draw.text((left + 2, top), _fitting(name, side), fill="black")
-            kinds = [space.kind(one) for one in seen.scene.objects if one.presence]
-            sheet.paste(draw_plan(seen.scene, seen.frame, kinds, kept, side), (left, top + _LABEL))
+            sheet.paste(draw_plan(seen.scene, seen.frame, seen.kinds, kept, side), (left, top + _LABEL))
     return sheet
 
 
@@ -125,17 +127,16 @@ def plan_lines(
     tasks: Sequence[Task],
     shown: Mapping[str, Sequence[Sequence[Seen]]],
     rows: Sequence[tuple[str, int]],
-    spaces: Mapping[str, Known],
     truth: str,
 ) -> list[Line]:
     """Lines of `plans_sheet`: the room itself, and so many samples of each of `rows` (name, samples)."""
     lines: list[Line] = []
     for index, (name, task) in enumerate(zip(names, tasks, strict=True)):
         own = shown[truth][index][0]
-        plans: list[Drawn] = [("the room", own, [True] * sum(one.presence for one in own.scene.objects), spaces[truth])]
+        plans: list[Drawn] = [("the room", own, [True] * sum(one.presence for one in own.scene.objects))]
         for row, count in rows:
             for number, seen in enumerate(shown[row][index][:count]):
                 title = row if count == 1 else f"{row} {number + 1}"
-                plans.append((title, seen, kept_of(task, seen.scene), spaces[row]))
+                plans.append((title, seen, kept_of(task, seen.scene)))
         lines.append((f"{name}: {task.operation}", plans))
     return lines

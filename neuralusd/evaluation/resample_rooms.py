@@ -143,7 +143,7 @@ class Known:
     Attributes:
         rooms: that were trained on. models: (M, K * D) tokens of each of `rooms.names` that has views, else NaN: the
             mean over its views. other_views: (M, K * D) of one view of each, which that mean leaves out.
-        kinds: of each model, see `KINDS`.
+        kinds: of each model, see `KINDS`. by_name: name of a model of the library to its kind.
     """
 
     pipeline: ResamplePipeline
@@ -151,6 +151,7 @@ class Known:
     models: np.ndarray
     other_views: np.ndarray
     kinds: list[str]
+    by_name: dict[str, str] = field(default_factory=dict)
     _backgrounds: np.ndarray | None = field(default=None, repr=False)
 
     def nearest(self, appearance: np.ndarray | None) -> tuple[int, float]:
@@ -224,7 +225,7 @@ def known_of(
         tokens = pipeline.encode_objects(shown[place[rooms.names[index]]].astype(np.float32) / 255).reshape(-1, count)
         others[index], means[index] = tokens[0], tokens[1:].mean(0) if len(tokens) > 1 else tokens[0]
     kinds = kinds_of(library)
-    return Known(pipeline, rooms, means, others, [kinds.get(name, OTHER) for name in rooms.names])
+    return Known(pipeline, rooms, means, others, [kinds.get(name, OTHER) for name in rooms.names], kinds)
 
 
 def views_cutouts(views: ObjectViews, size: int, count: int = 5) -> np.ndarray:
