@@ -218,7 +218,7 @@ def test_without_blender_the_parts_that_need_it_are_left_out_with_a_note(world, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--part", "pictures"], "edits, sequence, lift, volumes but not 'pictures'"),
+        (["--part", "pictures"], "edits, sequence, lift, volumes, resample but not 'pictures'"),
         (["--baseline", "dalle"], "--baseline knows sd21"),
         (["--cases", "0"], "--cases has to be at least 1"),
         (["--lpips", "/nowhere"], "/nowhere is no folder with LPIPS weights"),

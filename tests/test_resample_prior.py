@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from orbit_world import write_orbits
@@ -32,6 +33,14 @@ from neuralusd.pipelines.resample import ResamplePipeline
 from neuralusd.training.scene_prior import ScenePriorConfig, train_scene_prior
 
 KEEP = ObjectAnchors()
+
+
+@pytest.fixture(autouse=True)
+def its_own_precision():
+    """accelerate knows one precision a process."""
+    AcceleratorState._reset_state(True)
+    yield
+    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture(scope="module")
