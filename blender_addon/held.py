@@ -7,30 +7,20 @@ before, and beside the .blend once that is saved, so that it goes where the .ble
 
 from __future__ import annotations
 
-import contextlib
-import glob
-import hashlib
-import os
-
 import bpy
 
-from . import export, pixels, preferences, store
+from . import export
+from .beside import Files
 from .export import Sent
 from .problems import Problem
 
+FILES = Files("held", ".usdz", "held")
 AGAIN = "Press Hold where things are as they shall stay, or Release (sidebar > Neural > Hold)."
 
 
 def keep(scene: bpy.types.Scene, sent: Sent) -> None:
     """Has renders of the scene keep to how it was sent."""
-    with open(sent.file, "rb") as file:
-        data = file.read()
-    name = hashlib.sha1(data, usedforsecurity=False).hexdigest()[:12]
-    try:
-        pixels.whole_write(_cached(name), data)
-    except OSError as error:
-        raise Problem(f"{_cached(name)} cannot be written ({error.strerror}). Check the disk's free space.") from error
-    scene.neuralusd.held, scene.neuralusd.held_backend = name, _backend(scene)
+    scene.neuralusd.held, scene.neuralusd.held_backend = FILES.take(sent.file), _backend(scene)
 
 
 def release(scene: bpy.types.Scene) -> None:
@@ -50,7 +40,7 @@ def before(scene: bpy.types.Scene, sent: Sent) -> str | None:
     said = scene.neuralusd
     if not said.held:
         return None
-    file = find(scene)
+    file = FILES.find(scene)
     if file is None:
         raise Problem(f"The state that is held is neither beside the .blend nor in the cache folder. {AGAIN}")
     if said.held_backend != _backend(scene):
@@ -67,46 +57,5 @@ def before(scene: bpy.types.Scene, sent: Sent) -> str | None:
     return file if same else None
 
 
-def find(scene: bpy.types.Scene) -> str | None:
-    """The file of the state that is held; None where there is none."""
-    name = scene.neuralusd.held
-    found = [_cached(name)]
-    if bpy.data.filepath:
-        found.insert(0, _beside(bpy.data.filepath, name))
-    return next((file for file in found if name and os.path.isfile(file)), None)
-
-
-def follow_save(saved: str, opened: str) -> None:
-    """Brings what is held along to where the .blend was saved, and takes away what no scene holds any more.
-
-    Args:
-        opened: the .blend before, beside which it may still be.
-    """
-    held = {scene.neuralusd.held for scene in bpy.data.scenes if scene.library is None} - {""}
-    for name in held:
-        target = _beside(saved, name)
-        sources = [_cached(name), *([_beside(opened, name)] if opened else [])]
-        source = next((file for file in sources if os.path.isfile(file)), None)
-        if source is None or os.path.isfile(target):
-            continue
-        try:
-            with open(source, "rb") as file:
-                pixels.whole_write(target, file.read())
-        except OSError as error:
-            raise Problem(f"{target} cannot be written ({error.strerror}). Check the disk's free space.") from error
-    for file in glob.glob(glob.escape(os.path.splitext(saved)[0]) + ".neural.held-*.usdz"):
-        if file not in {_beside(saved, name) for name in held}:
-            with contextlib.suppress(OSError):
-                os.replace(file, _cached(os.path.basename(file).split(".held-")[-1].removesuffix(".usdz")))
-
-
 def _backend(scene: bpy.types.Scene) -> str:
     return export.numbers(scene)["backend"] or ""
-
-
-def _beside(blend: str, name: str) -> str:
-    return store.beside(blend).removesuffix(".usdc") + f".held-{name}.usdz"
-
-
-def _cached(name: str) -> str:
-    return os.path.join(preferences.cache_folder(), "held", f"{name}.usdz")

@@ -7,9 +7,6 @@ folder, and beside the .blend once that is saved; they are imported when a sampl
 
 from __future__ import annotations
 
-import contextlib
-import glob
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -17,10 +14,12 @@ from collections.abc import Mapping
 import bpy
 from mathutils import Matrix
 
-from . import animation, pins, pixels, preferences, store
+from . import animation, pins
+from .beside import Files
 from .problems import Problem
 from .request import Resampled
 
+FILES = Files("samples", ".usdc", "samples_file")
 PICTURE, COLLECTION = "Neural Sample", "Resampled"
 TRANSFORM = ("location", "rotation_euler", "rotation_quaternion", "rotation_axis_angle", "scale", "delta_location",
              "delta_rotation_euler", "delta_rotation_quaternion", "delta_scale")  # fmt: skip
@@ -36,12 +35,7 @@ def keep(scene: bpy.types.Scene, made: Resampled) -> None:
 
     Raises Problem where the file of what is new in them cannot be written; the samples are those from before then.
     """
-    name = ""
-    if made.file:
-        with open(made.file, "rb") as file:
-            data = file.read()
-        name = hashlib.sha1(data, usedforsecurity=False).hexdigest()[:12]
-        _write(_cached(name), data)
+    name = FILES.take(made.file) if made.file else ""
     forget(scene)
     said, sent = scene.neuralusd, made.sent
     said.samples_file = name
@@ -98,7 +92,7 @@ def take(context: bpy.types.Context, number: int) -> list[str]:
     sample = said.samples[number - 1] if number else None
     new: list[bpy.types.Object] = []
     if sample is not None and sample.prim:
-        file = find(scene)
+        file = FILES.find(scene)
         if file is None:
             raise Problem(
                 f"The file of what is new in the samples is neither beside the .blend nor in the cache folder. {AGAIN}"
@@ -109,37 +103,6 @@ def take(context: bpy.types.Context, number: int) -> list[str]:
         notes += _apply(context, sample, new)
     said.taken = number
     return notes
-
-
-def find(scene: bpy.types.Scene) -> str | None:
-    """The file of what is new in the samples; None where there is none."""
-    name = scene.neuralusd.samples_file
-    found = [_cached(name)]
-    if bpy.data.filepath:
-        found.insert(0, _beside(bpy.data.filepath, name))
-    return next((file for file in found if name and os.path.isfile(file)), None)
-
-
-def follow_save(saved: str, opened: str) -> None:
-    """Brings the files of samples along to where the .blend was saved, and takes away what no scene needs any more.
-
-    Args:
-        opened: the .blend before, beside which they may still be.
-    """
-    needed = {scene.neuralusd.samples_file for scene in bpy.data.scenes if scene.library is None} - {""}
-    for name in needed:
-        target = _beside(saved, name)
-        sources = [_cached(name), *([_beside(opened, name)] if opened else [])]
-        source = next((file for file in sources if os.path.isfile(file)), None)
-        if source is not None and not os.path.isfile(target):
-            with open(source, "rb") as file:
-                _write(target, file.read())
-    for file in glob.glob(glob.escape(os.path.splitext(saved)[0]) + ".neural.samples-*.usdc"):
-        if file not in {_beside(saved, name) for name in needed}:
-            with contextlib.suppress(OSError):  # kept where undo finds it
-                cached = _cached(os.path.basename(file).split(".samples-")[-1].removesuffix(".usdc"))
-                os.makedirs(os.path.dirname(cached), exist_ok=True)
-                os.replace(file, cached)
 
 
 # -- what a sample changes ------------------------------------------------------------------------------------------
@@ -445,18 +408,3 @@ def _picture(file: str | None, name: str) -> bpy.types.Image | None:
     image.name = name
     image.filepath = f"//{name}.png"  # the file that it came from goes with the request
     return image
-
-
-def _write(file: str, data: bytes) -> None:
-    try:
-        pixels.whole_write(file, data)
-    except OSError as error:
-        raise Problem(f"{file} cannot be written ({error.strerror}). Check the disk's free space.") from error
-
-
-def _beside(blend: str, name: str) -> str:
-    return store.beside(blend).removesuffix(".usdc") + f".samples-{name}.usdc"
-
-
-def _cached(name: str) -> str:
-    return os.path.join(preferences.cache_folder(), "samples", f"{name}.usdc")

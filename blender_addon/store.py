@@ -83,8 +83,8 @@ def follow_save(saved: str) -> None:
             if os.path.dirname(source) == os.path.dirname(_unsaved("")) and bpy.data.filepath == saved:
                 os.unlink(source)  # the .blend has a place of its own now
     opened, _opened = _opened, bpy.data.filepath
-    held.follow_save(saved, opened)
-    samples.follow_save(saved, opened)
+    held.FILES.follow_save(saved, opened)
+    samples.FILES.follow_save(saved, opened)
 
 
 def follow_load() -> None:

@@ -16,6 +16,7 @@ from ..errors import SceneError
 from ..lifting import IMAGE, NOTHING, TEXT, Lifter
 from ..lifting.cutout import Mask, Picture
 from ..stage.asset import LAYERS
+from .outputs import check_free
 
 OUTPUTS = (*LAYERS, ".usdz", ".glb")
 HIGHEST = 1e5
@@ -109,18 +110,7 @@ def target(output: str | Path | None, gaussians: bool, overwrite: bool) -> Path 
     if gaussians and extension == ".glb":
         raise SceneError(f"{output}: glTF holds no Gaussians. Name a .usdz, .usda or .usdc, or leave --gaussians out.")
     for file in [path, *([path.parent / texture_path(path)] if extension in LAYERS else [])]:
-        _check_free(file, overwrite)
-    return path
-
-
-def sheet_target(sheet: str | Path | None, overwrite: bool) -> Path | None:
-    """Where the contact sheet goes, checked as `target` is."""
-    if sheet is None:
-        return None
-    path = Path(os.path.abspath(sheet))
-    if path.suffix.lower() != ".png":
-        raise SceneError(f"{sheet} cannot be written: a sheet of candidates is a PNG. Name it so.")
-    _check_free(path, overwrite)
+        check_free(file, overwrite)
     return path
 
 
@@ -130,13 +120,6 @@ def texture_path(layer: Path) -> str:
     if stem != layer.stem:
         stem += "_" + hashlib.sha256(layer.stem.encode("utf-8", "surrogateescape")).hexdigest()[:6]
     return f"textures/{stem}.png"
-
-
-def _check_free(file: Path, overwrite: bool) -> None:
-    if file.is_dir():
-        raise SceneError(f"{file} is a folder. Name a file in it.")
-    if file.exists() and not overwrite:
-        raise SceneError(f"{file} exists. Name another file, or ask for it to be overwritten (--overwrite).")
 
 
 def _is_number(value: object) -> bool:

@@ -46,6 +46,7 @@ from ..stage.gaussians import offer_gaussians
 from ..stage.volume import write_volume
 from . import lift_request as asked
 from .encoding import encode
+from .outputs import sheet_target
 from .progress import Progress, report
 
 # Of the reported steps: cutting out, lifting to a solid, its textured mesh, tokens, writing.
@@ -134,7 +135,7 @@ def lift(
     pictures, masks = asked.sources(images, mask)
     asked.check_numbers(height, texture_size, seed, candidates, steps)
     words = asked.check_text(text)
-    target, sheet_target = asked.target(output, gaussians, overwrite), asked.sheet_target(sheet, overwrite)
+    target, sheet_file = asked.target(output, gaussians, overwrite), sheet_target(sheet, overwrite)
     lifter = _open(backend, thickness)
     asked.check_sources(lifter, len(pictures), words)
     asked.check_sampling(lifter, candidates=candidates, steps=steps, sheet=sheet)
@@ -173,7 +174,7 @@ def lift(
         stages.write_tokens(stage, {f"/{prim}": found})
     if target is not None and target.suffix.lower() == ".usdz":
         files |= {path[2:]: cutout.rgba() for path, cutout in zip(made.sources, cutouts, strict=True)}
-    stage = _save(stage, mesh, files, prim, label, made, target, sheet_target, lifted, cutouts)
+    stage = _save(stage, mesh, files, prim, label, made, target, sheet_file, lifted, cutouts)
     if progress is not None:  # too late to cancel: it is written
         progress(_STEPS, _STEPS)
     return stage

@@ -22,7 +22,7 @@ from ..images import save_image
 from ..latents import Anchors, ObjectAnchors, ObjectLatents, SceneLatents
 from ..scene import APPEARANCE, GEOMETRY, Scene
 from ..schema import NeuralTokensAPI
-from ..stage.asset import Provenance, _write_provenance
+from ..stage.asset import Provenance, write_provenance
 from ..stage.errors import CameraError
 from ..stage.latents import placed, placed_anew, read_latents
 from ..stage.settle import Floor, floor_of_pieces, floor_of_points
@@ -30,7 +30,7 @@ from ..stage.settle import settle as settled
 from ..stage.variation_edits import Backdrop, ObjectChange, SampleChange, grid_of, write_sample
 from ..stage.variations import ORIGINAL, Variations, sample_name
 from ..stage.views import Views
-from .lift_request import _check_free, sheet_target
+from .outputs import check_free, sheet_target
 from .progress import Progress, report
 from .rendering import render
 from .resample_backend import open_prior
@@ -124,8 +124,8 @@ def resample(
     alphas = dict(vary) if isinstance(vary, Mapping) else dict.fromkeys(vary, 0.0)
     check_numbers(samples, seed, steps, guidance)
     if output is not None:
-        _check_free(Path(output), overwrite)
-    sheet_file = sheet_target(None if sheet is None else os.fspath(sheet), overwrite)
+        check_free(Path(output), overwrite)
+    sheet_file = sheet_target(sheet, overwrite)
     base = stage if isinstance(stage, Usd.Stage) else open_shot(os.fspath(stage))
     _check_tokens(base)
     report(progress, 0, _STEPS)
@@ -359,7 +359,7 @@ def _author(
     scene = plan.scene
     for root in made.roots:
         with made.editing(root):
-            _write_provenance(made.stage.GetPrimAtPath(root), by)
+            write_provenance(made.stage.GetPrimAtPath(root), by)
     anchors = [*plan.anchors.objects, *[ObjectAnchors(0, 0, 0)] * (len(sample.objects) - len(plan.anchors.objects))]
     change = SampleChange()
     seen_by = scene.camera

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..models.tensors import camera_intrinsics
-from ..models.volumes.window import WINDOW_MARGIN, window
 from ..scene import Scene
+from ..window import WINDOW_MARGIN, window
 from .frames import frames
 from .orbits import MARGIN
 

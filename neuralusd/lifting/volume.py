@@ -13,8 +13,8 @@ import PIL.Image
 from ..annotate.errors import ImageError
 from ..backends import read_pipeline
 from ..errors import BackendError
-from ..models.volumes.window import window
 from ..scene import Camera
+from ..window import window
 from .shape import IMAGE, NOTHING, TEXT, Candidate, ColorOf, Cutout, Lifted, Radiance, Request, Step, VolumeCode
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class VolumeLifter:
         except ValueError as error:
             raise BackendError(f"'{self.name}' cannot lift this: {error}") from error
         best = found[0]
-        distance, origin, spacing = _distance(best.density)
+        distance, origin, spacing = surface_distance(best.density)
         if not (distance < 0).any():
             raise ImageError("the sample is empty. Ask for another seed, or for more candidates")
         views = [
@@ -86,7 +86,7 @@ class VolumeLifter:
             views[0] if views else _free_camera(best.cameras),
             [],
             list(zip(request.pictures, views, strict=True)),
-            _radiance(best.density, best.color),
+            upright_radiance(best.density, best.color),
             self._code(best),
             [Candidate(-volume.error, volume.picture) for volume in found],
             _height(best, distance, spacing),
@@ -116,7 +116,7 @@ class VolumeLifter:
             density, color = self.pipeline.decode(code.latent.transpose(3, 2, 1, 0))
         except ValueError as error:
             raise BackendError(str(error)) from error
-        return _radiance(density, color)
+        return upright_radiance(density, color)
 
 
 def frame(picture: Cutout, size: int) -> tuple[np.ndarray, tuple[float, float, float]]:
@@ -146,7 +146,7 @@ def frame(picture: Cutout, size: int) -> tuple[np.ndarray, tuple[float, float, f
     return np.stack([np.asarray(layer) for layer in layers]), (left, top, side)
 
 
-def _distance(density: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def surface_distance(density: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """`Lifted.distance`, origin and spacing of a density (S, S, S) per canonical unit, indexed z, y, x."""
     from scipy.ndimage import label, zoom
 
@@ -167,7 +167,8 @@ def _distance(density: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     return distance, origin, spacing
 
 
-def _radiance(density: np.ndarray, color: np.ndarray) -> Radiance:
+def upright_radiance(density: np.ndarray, color: np.ndarray) -> Radiance:
+    """Density (S, S, S) per canonical unit and color (S, S, S, 3), indexed z, y, x, in the lifter's space."""
     side = len(density)
     upright = np.ascontiguousarray(density.transpose(2, 0, 1)[:, :, ::-1])
     painted = np.ascontiguousarray(color.transpose(2, 0, 1, 3)[:, :, ::-1])
@@ -178,7 +179,7 @@ def _colors(made: LiftedVolume) -> ColorOf:
     """The volume's colours half a cell below the surface, where it is solid."""
     from scipy.ndimage import map_coordinates
 
-    volume = _radiance(made.density, made.color)
+    volume = upright_radiance(made.density, made.color)
 
     def color(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
         cells = ((points - 0.5 * volume.spacing * normals) - volume.origin) / volume.spacing

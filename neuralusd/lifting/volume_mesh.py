@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .mesh import surface
-from .volume import UPRIGHT, _distance, _radiance
+from .volume import UPRIGHT, surface_distance, upright_radiance
 
 # Triangles that are aimed at.
 FACES = 2_500
@@ -45,11 +45,11 @@ def mesh_of_volume(density: np.ndarray, color: np.ndarray, faces: int = FACES) -
 
     if not np.isfinite(density).all() or not density.max() > density.min():
         raise ValueError("the volume is empty")
-    distance, origin, spacing = _distance(density)
+    distance, origin, spacing = surface_distance(density)
     points, triangles, normals = surface(distance, spacing, origin, faces)
     if len(triangles) > MOST_FACES:
         raise ValueError(f"the volume is noise: its surface has {len(triangles)} triangles")
-    volume = _radiance(density, color)
+    volume = upright_radiance(density, color)
     # Half a cell below the surface, where the volume is solid.
     cells = ((points - 0.5 * volume.spacing * normals) - volume.origin) / volume.spacing
     bands = [map_coordinates(volume.color[..., band], cells.T, order=1, mode="nearest") for band in range(3)]

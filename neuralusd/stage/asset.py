@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
-from pxr import Kind, Sdf, Tf, Usd, UsdGeom, UsdMedia, UsdSemantics, UsdShade, UsdUtils, Vt
+from pxr import Kind, Sdf, Usd, UsdGeom, UsdMedia, UsdSemantics, UsdShade, UsdUtils, Vt
 
 from ..scene import Camera
 from ..schema import NeuralAssetAPI, NeuralProvenanceAPI
-from .create import _write_camera
+from .create import write_camera
 from .errors import SaveError, SceneError
-from .open import open_stage, quiet, usd_reason
+from .open import open_stage, quiet
+from .publish import staged
 from .texture import srgb_to_linear
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def build_asset(
         asset.CreateTextAttr(label)
         UsdSemantics.LabelsAPI.Apply(root, "category").CreateLabelsAttr([label])
     if provenance is not None:
-        _write_provenance(root, provenance)
+        write_provenance(root, provenance)
     geometry = _write_mesh(stage, f"/{name}/Mesh", mesh, extent)
     if texture is None:
         colors = UsdGeom.PrimvarsAPI(geometry).CreatePrimvar(
@@ -87,7 +86,7 @@ def build_asset(
 
 def add_camera(stage: Usd.Stage, path: str, camera: Camera) -> str:
     """Defines a camera on a stage in metres, and returns its path."""
-    _write_camera(stage, Sdf.Path(path), camera)
+    write_camera(stage, Sdf.Path(path), camera)
     return path
 
 
@@ -133,7 +132,8 @@ def _write_look(stage: Usd.Stage, path: str, texture: str) -> UsdShade.Material:
     return look
 
 
-def _write_provenance(prim: Usd.Prim, made: Provenance) -> None:
+def write_provenance(prim: Usd.Prim, made: Provenance) -> None:
+    """Applies NeuralProvenanceAPI on the edit target, with what there is to say."""
     api = NeuralProvenanceAPI.Apply(prim)
     api.CreateVerbAttr(made.verb)
     if made.prompt:
@@ -170,13 +170,7 @@ def write_asset(stage: Usd.Stage, output: str | os.PathLike[str], pictures: Mapp
     if extension not in (*LAYERS, ".usdz"):
         raise SceneError(f"{output} cannot be written: its extension is none of usd, usda, usdc, usdz. Name it so.")
     layer = stage.GetRootLayer()
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the output, so that what is finished only has to be renamed.
-        staging = Path(tempfile.mkdtemp(prefix=".lifting-", dir=output.parent))
-    except OSError as error:
-        raise SaveError(f"{output} cannot be written: {error.strerror}. Check its folder's permissions.") from error
-    try:
+    with staged(output) as staging:
         for relative, picture in pictures.items():
             (staging / relative).parent.mkdir(parents=True, exist_ok=True)
             PIL.Image.fromarray(picture).save(staging / relative, "PNG")
@@ -192,17 +186,6 @@ def write_asset(stage: Usd.Stage, output: str | os.PathLike[str], pictures: Mapp
                     raise SaveError(f"{output} cannot be packaged. Check the disk's free space.")
                 made, pictures = package, {}
         _publish(staging, made, output, list(pictures))
-    except (OSError, Tf.ErrorException) as error:
-        reason = usd_reason(error) if isinstance(error, Tf.ErrorException) else error
-        raise SaveError(
-            f"{output} cannot be written: {reason}. Check its folder's permissions and the disk."
-        ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    with quiet():
-        loaded = Sdf.Layer.Find(str(output))
-        if loaded:
-            loaded.Reload(force=True)
     return open_stage(output)
 
 

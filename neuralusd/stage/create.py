@@ -46,11 +46,12 @@ def create_stage(scene: Scene, path: str | os.PathLike[str]) -> Usd.Stage:
         if asset.labels:
             UsdSemantics.LabelsAPI.Apply(prim, "category").CreateLabelsAttr(list(asset.labels))
     write_tokens(stage, scene)
-    _write_camera(stage, root.AppendChild("Camera"), scene.camera)
+    write_camera(stage, root.AppendChild("Camera"), scene.camera)
     return stage
 
 
-def _write_camera(stage: Usd.Stage, path: Sdf.Path, camera: Camera) -> None:
+def write_camera(stage: Usd.Stage, path: Sdf.Path, camera: Camera) -> None:
+    """Defines a camera at `path` on a stage in metres, as `camera` is in world space."""
     prim = UsdGeom.Camera.Define(stage, path)
     orthographic = camera.projection == "orthographic"
     # An orthographic aperture is in tenths of a scene unit, which here is the metre.

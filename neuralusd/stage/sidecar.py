@@ -68,7 +68,7 @@ def sidecar(source: Usd.Stage | str | os.PathLike[str], path: str | os.PathLike[
             raise SceneError(f"{target} cannot be written: its extension is none of usd, usda, usdc. Name it so.")
         layer = Sdf.Layer.New(file_format, str(target))
         layer.subLayerPaths.append(reference)
-    _copy_metadata(below, layer)
+    copy_metadata(below, layer)
     return _stage(layer)
 
 
@@ -79,7 +79,8 @@ def _stage(layer: Sdf.Layer) -> Usd.Stage:
     return stage
 
 
-def _copy_metadata(below: Sdf.Layer, layer: Sdf.Layer) -> None:
+def copy_metadata(below: Sdf.Layer, layer: Sdf.Layer) -> None:
+    """Gives `layer` the metadata of the root layer `below`, but for what that says of itself alone."""
     for key in set(below.pseudoRoot.ListInfoKeys()) - OWN_FIELDS:
         value = below.pseudoRoot.GetInfo(key)
         if not layer.pseudoRoot.HasInfo(key) or layer.pseudoRoot.GetInfo(key) != value:

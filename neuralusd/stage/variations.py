@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,8 +21,9 @@ from ..errors import EditError
 from ..schema import NeuralAssetAPI
 from .edit import editable_prim
 from .errors import SaveError, SceneError
-from .open import open_stage, quiet, usd_reason
-from .sidecar import _copy_metadata
+from .open import open_stage, quiet
+from .publish import staged
+from .sidecar import copy_metadata
 
 VARIANT_SET = "neuralResample"
 ORIGINAL = "original"
@@ -103,7 +102,7 @@ class Variations:
         self.inline = self.output is None or self.output.suffix.lower() != ".usda"
         self.layer = Sdf.Layer.CreateAnonymous("variations.usda" if not self.inline else "variations.usdc")
         self.reference = self._reference()
-        _copy_metadata(base.GetRootLayer(), self.layer)
+        copy_metadata(base.GetRootLayer(), self.layer)
         for prim in base.GetPseudoRoot().GetAllChildren():
             spec = Sdf.CreatePrimInLayer(self.layer, prim.GetPath())
             spec.specifier = prim.GetSpecifier()
@@ -214,25 +213,9 @@ class Variations:
         if self.output is None:
             return self.stage
         output, folder = self.output, self.output.with_name(f"{self.output.stem}.objects")
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            # Beside the output, so that what is finished only has to be renamed.
-            staging = Path(tempfile.mkdtemp(prefix=".resampling-", dir=output.parent))
-        except OSError as error:
-            raise SaveError(f"{output} cannot be written: {error.strerror}. Check its folder's permissions.") from error
-        try:
+        with staged(output) as staging:
             made, files = self._export(staging, folder.name)
             self._move(made, files, folder)
-        except (OSError, Tf.ErrorException) as error:
-            reason = usd_reason(error) if isinstance(error, Tf.ErrorException) else error
-            raise SaveError(
-                f"{output} cannot be written: {reason}. Check its folder's permissions and the disk."
-            ) from error
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-        with quiet():
-            if loaded := Sdf.Layer.Find(str(output)):
-                loaded.Reload(force=True)
         return open_stage(output)
 
     def _export(self, staging: Path, folder: str) -> tuple[Path, list[Path]]:

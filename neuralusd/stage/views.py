@@ -9,9 +9,9 @@ import numpy as np
 import PIL.Image
 from pxr import Sdf, Usd
 
-from ..models.volumes.window import window
 from ..scene import APPEARANCE, Asset, Camera, Scene, Tokens
 from ..schema import NeuralTokensAPI
+from ..window import window
 from .geometry import Piece, gather_meshes
 from .passes import drawn
 from .rays import RayCaster

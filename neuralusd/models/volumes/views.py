@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from .window import WINDOW_MARGIN
+from ...window import WINDOW_MARGIN
 
 # Of the eye from the cube's middle, in canonical units, where nothing is known of the lens: as an orbit's cameras.
 DISTANCE = 4.0
