@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,11 +21,11 @@ from neuralusd.datasets.objects import object_views
 from neuralusd.errors import BackendError
 from neuralusd.lifting import open_lifter
 from neuralusd.lifting.shape import Cutout, Request
-from neuralusd.lifting.volume import VolumeLifter
+from neuralusd.lifting.volume import VolumeLifter, frame, load_lift_pipeline
 from neuralusd.models.volumes.conditions import TextEncoder, bin_direction, direction_bin
 from neuralusd.models.volumes.decoder import VolumeDecoder, activate
 from neuralusd.models.volumes.embeddings import ObjectEmbeddings
-from neuralusd.models.volumes.fitting import look, search_cameras
+from neuralusd.models.volumes.fitting import embed, look, search_cameras
 from neuralusd.models.volumes.rendering import render_rays
 from neuralusd.models.volumes.views import orbit_cameras
 from neuralusd.training.autodecoder import AutodecoderConfig, draw, train_autodecoder, views_of
@@ -217,6 +218,27 @@ def test_the_found_camera_frames_the_object_where_the_picture_has_it(views, weig
     assert middle == pytest.approx((truth.min(0) + truth.max(0) + 1) / 2, abs=5)
 
 
+def test_an_embedding_is_found_again(weights):
+    pipeline = load_lift_pipeline(str(weights))
+    decoder, table = pipeline.decoder, pipeline.embeddings.table.weight
+    first = decoder.features(table[:3], decoder.config.resolution)
+    torch.testing.assert_close(embed(first, decoder), table[:3], atol=1e-3, rtol=1e-2)
+    later = decoder.features(table[:1], 8)
+    found = decoder.features(embed(later, decoder), 8)
+    assert (found - later).square().mean() < 0.2 * later.square().mean()
+
+
+def test_what_it_was_trained_on_is_among_the_candidates(views, weights):
+    """One sample after a single step is no chair, but the chair of the picture is known."""
+    pipeline = load_lift_pipeline(str(weights))
+    picture, _ = frame(cutout(views, "chair_a"), pipeline.picture_size)
+    numbers = {"candidates": 1, "num_inference_steps": 1, "fit_steps": 0}
+    [drawn] = pipeline(picture[None], known=0, **numbers)
+    [known] = pipeline(picture[None], known=len(views), **numbers)
+    [fitted] = pipeline(picture[None], known=len(views), **{**numbers, "fit_steps": 20})
+    assert known.error < drawn.error and fitted.error < known.error
+
+
 def test_several_pictures_words_and_nothing_are_lifted_too(views, weights):
     lifter = VolumeLifter(weights, "tiny")
     lifted = lifter(Request([cutout(views, "chair_a", 1), cutout(views, "chair_a", 5)], candidates=1, steps=2))
@@ -225,6 +247,22 @@ def test_several_pictures_words_and_nothing_are_lifted_too(views, weights):
     free = lifter(Request(candidates=1, steps=2))
     assert not said.seen and not free.seen and said.height is None
     assert not np.array_equal(said.distance, free.distance)
+
+
+def test_weights_are_shipped_in_half_precision(views, weights, tmp_path, capsys):
+    from neuralusd.training.half import main as halve
+
+    assert halve([str(weights), str(tmp_path / "half")]) == 0
+    assert "MB" in capsys.readouterr().out
+    file = Path("decoder", "diffusion_pytorch_model.safetensors")
+    assert (tmp_path / "half" / file).stat().st_size < 0.6 * (weights / file).stat().st_size
+    lifter = VolumeLifter(tmp_path / "half", "half")
+    assert lifter.revision == VolumeLifter(weights, "whole").revision
+    assert lifter.pipeline.decoder.first.weight.dtype == torch.float32  # computed with in full
+    request = Request([cutout(views, "table_a")], candidates=1, steps=2)
+    assert (lifter(request).distance < 0).any()
+    assert halve([str(tmp_path), str(tmp_path / "none")]) == 1
+    assert "cannot be loaded" in capsys.readouterr().err
 
 
 def test_what_cannot_be_lifted_is_said(views, weights, tmp_path):

@@ -25,7 +25,7 @@ from ..schema import NeuralTokensAPI
 from ..stage.asset import Provenance, write_provenance
 from ..stage.errors import CameraError
 from ..stage.latents import placed, placed_anew, read_latents
-from ..stage.settle import Floor, floor_of_pieces, floor_of_points
+from ..stage.settle import Floor, Walls, floor_of_points, ground_of_pieces
 from ..stage.settle import settle as settled
 from ..stage.variation_edits import Backdrop, ObjectChange, SampleChange, grid_of, write_sample
 from ..stage.variations import ORIGINAL, Variations, sample_name
@@ -102,8 +102,8 @@ def resample(
             read; None reads the earliest. A prim whose pose is resampled stands still.
         insert: whether new objects may come; None lets them where something is named that is not "objects" or
             "everything", and not where the stage's anchors decide.
-        settle: set upright what nearly is, and onto what is below it what nearly stands on it (see
-            `neuralusd.stage.settle`).
+        settle: set upright what nearly is, onto what is below it what nearly stands on it, and out of each other what
+            reaches into each other (see `neuralusd.stage.settle`).
         sheet: a .png of the source and all samples.
         photographs: whether the pictures that tokens name as their source are opened, where there is no geometry.
         overwrite: take the place of files at `output` and `sheet`.
@@ -372,7 +372,7 @@ def _author(
     objects = sample.objects
     if settle:
         moved = [alpha.pose < 1 for alpha in anchors]
-        objects = settled(scene, objects, moved, _floor(plan, views, change.background, seen_by))
+        objects = settled(scene, objects, moved, *_ground(plan, views, change.background, seen_by))
     for number, (one, alpha) in enumerate(zip(objects, anchors, strict=True)):
         source = plan.latents.objects[number] if number < len(plan.latents.objects) else None
         change.objects += _changes(scene, source, one, alpha, pipeline)
@@ -418,20 +418,21 @@ def _changes(
     return [] if nothing else [change]
 
 
-def _floor(plan: _Plan, views: Views, background: Backdrop | None, camera) -> Floor:
+def _ground(plan: _Plan, views: Views, background: Backdrop | None, camera) -> tuple[Floor, Walls | None]:
+    """What objects stand on, and the walls they stand before; of points nothing is known of walls."""
     scene = plan.scene
     if background is not None:
-        return floor_of_points(grid_of(background, camera)[0], scene.up_axis)
+        return floor_of_points(grid_of(background, camera)[0], scene.up_axis), None
     index = -1 if scene.background is None else scene.assets.index(scene.background)
     pieces = [piece for piece, owner in zip(views.pieces, views.owners, strict=True) if owner in (-1, index)]
     if pieces:
-        return floor_of_pieces(pieces, scene.up_axis)
+        return ground_of_pieces(pieces, scene.up_axis)
     tokens = scene.background.tokens.get(APPEARANCE) if scene.background else None
     if tokens is None or tokens.points is None or scene.background is None:
-        return lambda point: None
+        return lambda point: None, None
     matrix = scene.background.local_to_world
     known = tokens.points[np.isfinite(tokens.points).all(1)]
-    return floor_of_points(known @ matrix[:3, :3] + matrix[3, :3], scene.up_axis)
+    return floor_of_points(known @ matrix[:3, :3] + matrix[3, :3], scene.up_axis), None
 
 
 def _write_tokens(made: Variations, paths: list[str], scene: Scene, drawing: NeuralUSDPipeline) -> None:

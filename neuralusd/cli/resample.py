@@ -39,8 +39,8 @@ What is not named is resampled, the camera too; the closer name counts, as
 --vary and --remove the stage's own anchors decide (NeuralAnchorAPI), and what
 they do not say is kept.
 
-What nearly stands is set upright and onto what is below it (--no-settle leaves
-it as it was sampled). An object in the place of another, known one is an edit:
+What nearly stands is set upright, onto what is below it, and out of what it
+reaches into (--no-settle leaves it as it was sampled). An object in the place of another, known one is an edit:
 `neuralusd edit --replace`.
 """
 EXAMPLES = """\

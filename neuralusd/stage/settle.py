@@ -1,4 +1,4 @@
-"""What a sample means to stand is set upright and onto what is below it."""
+"""What a sample means to stand is set upright, onto what is below it, and out of what it reaches into."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from ..latents import ObjectLatents
 from ..scene import Camera, Scene
+from .apart import Clear, Standing, push_apart
 from .geometry import Piece
 from .latents import quaternion_of, rotation_of
 from .rays import RayCaster
@@ -22,34 +23,108 @@ Floor = Callable[[np.ndarray], "float | None"]
 """A point (3,) in world metres to the height of the ground at or below it, along the up axis; None where there is
 none."""
 
+Walls = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Points (N, 3) and unit directions (N, 3) in world metres to how far it is from each to the first wall (N,), inf where
+there is none."""
 
-def settle(scene: Scene, objects: Sequence[ObjectLatents], moved: Sequence[bool], floor: Floor) -> list[ObjectLatents]:
-    """Objects of a sample, those that moved upright and on the ground or on another object.
+
+def settle(
+    scene: Scene,
+    objects: Sequence[ObjectLatents],
+    moved: Sequence[bool],
+    floor: Floor,
+    walls: Walls | None = None,
+) -> list[ObjectLatents]:
+    """Objects of a sample, those that moved upright, on the ground or on another object, and out of each other.
 
     An object within `LEANING` degrees of upright stands upright, its yaw kept. One whose box floats above the nearest
-    support below its middle, or is sunk into it, by less than `TOLERANCE` metres rests on it. Others stay as they are,
-    as do those that did not move.
+    support below its middle, or is sunk into it, by less than `TOLERANCE` metres rests on it. One whose box reaches
+    into another, or into a wall, is pushed out of it along the ground, by half a metre at most (see `push_apart`).
+    Others stay as they are, as do those that did not move.
 
     Args:
-        moved: whether an object's pose is the sample's.
+        moved: whether an object's pose is the sample's. walls: None where nothing is known of any.
     """
     to_world = np.linalg.inv(scene.camera.world_to_camera)
     up = np.array([0.0, 1.0, 0.0]) if scene.up_axis == "Y" else np.array([0.0, 0.0, 1.0])
-    out = [
-        _upright(one, up, to_world) if free and one.presence else one for one, free in zip(objects, moved, strict=True)
-    ]
-    order = sorted(range(len(out)), key=lambda index: _box(out[index], up, to_world)[1])
-    still = [index for index in order if out[index].presence and not moved[index]]
-    for index in (index for index in order if moved[index] and out[index].presence):
-        middle, bottom, _ = _box(out[index], up, to_world)
-        supports = [_top(out[other], middle, up, to_world) for other in still]
-        supports.append(floor(middle + (bottom + TOLERANCE - middle @ up) * up))
-        heights = [height for height in supports if height is not None and abs(height - bottom) <= TOLERANCE]
-        if heights:
-            lifted = middle + (min(heights, key=lambda height: abs(height - bottom)) - bottom) * up
-            out[index] = replace(out[index], translation=scene.camera.to_camera(lifted))
-        still.append(index)
+    free = [bool(own and one.presence) for one, own in zip(objects, moved, strict=True)]
+    out = [_upright(one, up, to_world) if own else one for one, own in zip(objects, free, strict=True)]
+    carriers = _rest(scene, out, free, floor, up, to_world)
+    if _part(scene, out, free, carriers, walls, up, to_world):
+        _rest(scene, out, free, floor, up, to_world)
     return out
+
+
+def _rest(
+    scene: Scene, out: list[ObjectLatents], free: list[bool], floor: Floor, up: np.ndarray, to_world: np.ndarray
+) -> dict[int, int]:
+    """Brings what nearly stands onto what is below it; says on which object, by their indices."""
+    carriers = {}
+    order = sorted(range(len(out)), key=lambda index: _box(out[index], up, to_world)[1])
+    still = [index for index in order if out[index].presence and not free[index]]
+    for index in (index for index in order if free[index]):
+        middle, bottom, _ = _box(out[index], up, to_world)
+        supports: list[tuple[float | None, int | None]] = [
+            (_top(out[other], middle, up, to_world), other) for other in still
+        ]
+        supports.append((floor(middle + (bottom + TOLERANCE - middle @ up) * up), None))
+        near = [(abs(height - bottom), height, other) for height, other in supports if height is not None]
+        near = [each for each in near if each[0] <= TOLERANCE]
+        if near:
+            _, height, other = min(near, key=lambda each: each[0])
+            lifted = middle + (height - bottom) * up
+            out[index] = replace(out[index], translation=scene.camera.to_camera(lifted))
+            if other is not None:
+                carriers[index] = other
+        still.append(index)
+    return carriers
+
+
+def _part(
+    scene: Scene,
+    out: list[ObjectLatents],
+    free: list[bool],
+    carriers: dict[int, int],
+    walls: Walls | None,
+    up: np.ndarray,
+    to_world: np.ndarray,
+) -> bool:
+    """Pushes what reaches into something else out of it; whether anything was."""
+    level = [axis for axis in range(3) if not up[axis]]
+    boxes, owners = [], []
+    for index, one in enumerate(out):
+        axes = _axes(one, to_world)
+        flat = np.abs(axes @ up) < np.sin(np.radians(LEANING))
+        if not one.presence or flat.sum() != 2:
+            continue
+        across = axes[flat][:, level]
+        across /= np.linalg.norm(across, axis=1, keepdims=True)
+        middle, bottom, top = _box(one, up, to_world)
+        boxes.append(Standing(middle[level], across, np.asarray(one.scale)[flat] / 2, bottom, top, free[index]))
+        owners.append(index)
+    for box, index in zip(boxes, owners, strict=True):
+        carrier = carriers.get(index)
+        box.carrier = owners.index(carrier) if carrier in owners else None
+    shifts = push_apart(boxes, None if walls is None else _clear(boxes, walls, level, up))
+    for index, shift in zip(owners, shifts, strict=True):
+        if shift.any():
+            middle = _box(out[index], up, to_world)[0]
+            middle[level] += shift
+            out[index] = replace(out[index], translation=scene.camera.to_camera(middle))
+    return bool(shifts.any())
+
+
+def _clear(boxes: list[Standing], walls: Walls, level: list[int], up: np.ndarray) -> Clear:
+    def clear(index: int, ends: np.ndarray) -> np.ndarray:
+        middle = ends.mean(0)  # they are opposite each other
+        ways = np.zeros((len(ends), 3))
+        ways[:, level] = ends - middle
+        lengths = np.linalg.norm(ways, axis=1)
+        eye = (boxes[index].bottom + boxes[index].top) / 2 * up
+        eye[level] = middle
+        return walls(np.tile(eye, (len(ends), 1)), ways / lengths[:, None]) - lengths
+
+    return clear
 
 
 def _axes(one: ObjectLatents, to_world: np.ndarray) -> np.ndarray:
@@ -83,8 +158,8 @@ def _top(one: ObjectLatents, point: np.ndarray, up: np.ndarray, to_world: np.nda
     return top if (np.abs(beside) <= one.scale / 2)[flat].all() else None
 
 
-def floor_of_pieces(pieces: list[Piece], up_axis: str) -> Floor:
-    """The ground of geometry: what a ray downwards meets first."""
+def ground_of_pieces(pieces: list[Piece], up_axis: str) -> tuple[Floor, Walls]:
+    """The ground of geometry, what a ray downwards meets first; and its walls, what a level ray meets."""
     up = np.array([0.0, 1.0, 0.0]) if up_axis == "Y" else np.array([0.0, 0.0, 1.0])
     right = np.array([1.0, 0.0, 0.0])
     above = np.eye(4)
@@ -97,7 +172,13 @@ def floor_of_pieces(pieces: list[Piece], up_axis: str) -> Floor:
         hits = caster.cast(point[None] - caster.eye, -up[None], np.zeros(1, np.int64))
         return float((hits.points[0] + caster.eye) @ up) if len(hits.ray) else None
 
-    return floor
+    def walls(points: np.ndarray, directions: np.ndarray) -> np.ndarray:
+        far = np.full(len(points), np.inf)
+        hits = caster.cast(points - caster.eye, directions, np.arange(len(points)))
+        far[hits.ray] = np.linalg.norm(hits.points + caster.eye - points[hits.ray], axis=1)
+        return far
+
+    return floor, walls
 
 
 def floor_of_points(points: np.ndarray, up_axis: str, reach: float = 0.5) -> Floor:

@@ -25,6 +25,7 @@ from ..models.volumes.embeddings import ObjectEmbeddings
 from ..models.volumes.normalization import LatentNormalizer
 from ..pipelines.lift import LiftPipeline
 from .checkpoint import weights_digest
+from .cutouts import cutouts, framed, lit
 from .log import plot_log
 from .loop import Losses, run_steps
 
@@ -43,7 +44,8 @@ class LatentDiffusionConfig:
         word_dim: width of its features. picture_dropout, word_dropout: how often a condition is left out.
         batch_size, steps, lr, ema_decay: of Adam, whose rate decays linearly, and of the average that is saved.
         noise_mean, noise_deviation: of the logarithm of the noise levels, see `training_sigmas`.
-        guess_weight: of the picture encoder's guesses of direction and size, which are ours.
+        guess_weight: of the picture encoder's guesses of direction and size, which are ours. picture_noise: how much
+            a picture's window and light differ each time it is shown, see `framed` and `lit`.
     """
 
     resolution: int = 8
@@ -61,6 +63,7 @@ class LatentDiffusionConfig:
     noise_mean: float = -1.2
     noise_deviation: float = 1.2
     guess_weight: float = 0.1
+    picture_noise: float = 0.0
 
 
 FULL = LatentDiffusionConfig(unet={"context_dim": 1024, "transformer_depth": 2}, picture_encoder={"resolution": 128})
@@ -82,6 +85,7 @@ MINI = LatentDiffusionConfig(
     steps=12_000,
     lr=1e-3,
     ema_decay=0.998,
+    picture_noise=0.06,
     noise_mean=0.8,  # 4 x 4 x 4 x 192 numbers of a latent, 256 of the embedding behind it: 0.5 ln(48) more than EDM
 )
 
@@ -100,9 +104,8 @@ def train_latent_diffusion(
 ) -> ConditionedDenoiser:
     """Trains the denoiser on the latents of the objects that an autodecoder was trained on, which stays as it is.
 
-    Saves a `LiftPipeline` to `output`, the autodecoder's decoder in it, and `embedding_statistics.safetensors`, the
-    mean and the deviation of its embeddings. Writes log.jsonl as it goes, and checkpoint, from which the same call
-    resumes after a kill.
+    Saves a `LiftPipeline` to `output`, the autodecoder's decoder and embeddings in it. Writes log.jsonl as it goes, and
+    checkpoint, from which the same call resumes after a kill.
 
     Args:
         views: the objects, in the order in which the autodecoder saw them. autodecoder: its folder.
@@ -138,14 +141,14 @@ def train_latent_diffusion(
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         objects = rng.permutation(len(views))[: config.batch_size]
         told, *others = data.draw(objects, rng)
-        pictures, direction, size = (tensor.to(accelerator.device) for tensor in others)
+        direction, size = (tensor.to(accelerator.device) for tensor in others)
         clean = latents[torch.from_numpy(objects)].to(accelerator.device)
         sigma = training_sigmas(len(objects), generator, config.noise_mean, config.noise_deviation).to(clean.device)
         noise = torch.randn(clean.shape, generator=generator).to(clean.device)
-        denoised = model(clean + noise * sigma.view(-1, 1, 1, 1, 1), sigma, told.to(clean.device)).float()
-        _, logits, log_size = accelerator.unwrap_model(model).picture_encoder(pictures)
-        error = ((denoised - clean).square().mean((1, 2, 3, 4)) * loss_weight(sigma)).mean()
-        guesses = F.cross_entropy(logits.float(), direction) + F.smooth_l1_loss(log_size.float(), size)
+        denoised, heard = model(clean + noise * sigma.view(-1, 1, 1, 1, 1), sigma, told.to(clean.device))
+        error = ((denoised.float() - clean).square().mean((1, 2, 3, 4)) * loss_weight(sigma)).mean()
+        guesses = F.cross_entropy(heard.direction.float(), direction)
+        guesses = guesses + F.smooth_l1_loss(heard.log_size.float(), size)
         return error + config.guess_weight * guesses, {"loss": error.item(), "guesses": guesses.item()}
 
     step = run_steps(
@@ -192,18 +195,11 @@ def _save(
     text: str | None,
     output: Path,
 ) -> None:
-    """Writes a `LiftPipeline`, and the statistics of the embeddings for direct latent sampling (table 3)."""
-    from safetensors.torch import save_file
-
     pipeline = LiftPipeline(
-        decoder, model.unet, model.picture_encoder, model.word_projection, normalizer, text_encoder=text
+        decoder, model.unet, model.picture_encoder, model.word_projection, normalizer, embeddings, text_encoder=text
     )
     pipeline.register_to_config(revision=weights_digest(pipeline.components.values()))
     pipeline.save_pretrained(output)
-    with torch.no_grad():
-        table = torch.cat([embeddings(chunk) for chunk in torch.arange(embeddings.config.objects).split(1024)])
-    statistics = {"mean": table.mean(0), "deviation": table.std(0)}
-    save_file(statistics, output / "embedding_statistics.safetensors")
 
 
 class _Conditions:
@@ -226,13 +222,13 @@ class _Conditions:
         if self.words.shape[-1] != config.word_dim:
             raise ValueError(f"the text encoder's features have {self.words.shape[-1]} numbers, not {config.word_dim}")
 
-    def draw(
-        self, objects: np.ndarray, rng: np.random.Generator
-    ) -> tuple[Told, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What is told of objects (B,), each in a random picture; these; their directions and the objects' sizes."""
+    def draw(self, objects: np.ndarray, rng: np.random.Generator) -> tuple[Told, torch.Tensor, torch.Tensor]:
+        """What is told of objects (B,), each in a random picture; the pictures' directions and the objects' sizes."""
         view = rng.choice(self.chosen, len(objects))
         text = torch.tensor([self.texts[index][rng.integers(len(self.texts[index]))] for index in objects])
         pictures = torch.from_numpy(self.pictures[objects, view]).float() / 255
+        if self.config.picture_noise:
+            pictures = lit(framed(pictures, rng, self.config.picture_noise), rng, self.config.picture_noise)
         told = Told(
             pictures.unsqueeze(1),
             self.words[text],
@@ -240,11 +236,4 @@ class _Conditions:
             torch.from_numpy(rng.random(len(objects)) >= self.config.picture_dropout),
             torch.from_numpy(rng.random(len(objects)) >= self.config.word_dropout),
         )
-        return told, pictures, self.direction[objects, view], self.size[objects]
-
-
-def cutouts(views: ObjectViews) -> np.ndarray:
-    """(O, V, 4, R, R) uint8: what `PictureEncoder` is shown, times 255."""
-    return np.concatenate(
-        [np.moveaxis(views.color, -1, 2), np.where(views.mask, np.uint8(255), np.uint8(0))[:, :, None]], 2
-    )
+        return told, self.direction[objects, view], self.size[objects]

@@ -15,12 +15,10 @@ from ..models.prior.appearance import AppearanceCodec
 from ..models.prior.background import BackgroundCodec, nearness
 from ..models.volumes.decoder import VolumeDecoder
 from ..models.volumes.embeddings import ObjectEmbeddings
-from .latent_diffusion import cutouts
+from .cutouts import cutouts, hidden, lit
 from .loop import Losses, run_steps
 
 BATCH = 64
-# A cutout whose outlines are cut by others, in parts of its side.
-LARGEST_HIDDEN = 0.5
 
 
 def train_appearance_codec(
@@ -50,8 +48,12 @@ def train_appearance_codec(
             f"{autodecoder} was trained on {embeddings.config.objects} objects, here are {len(views)}; take the same"
         )
     known = {name: value for name, value in decoder.config.items() if not name.startswith("_")}
-    codec = AppearanceCodec(**{**config, "decoder": known})
-    codec.volume_decoder.load_state_dict(decoder.state_dict())
+    # It decodes latents, never embeddings: what reads these, most of the decoder's weights, stays behind.
+    codec = AppearanceCodec(**{**config, "decoder": {**known, "embedding_dim": 1}})
+    kept = {name: value for name, value in decoder.state_dict().items() if not name.startswith("first.")}
+    codec.volume_decoder.load_state_dict(kept, strict=False)
+    for parameter in codec.volume_decoder.first.parameters():
+        torch.nn.init.zeros_(parameter)
     codec.volume_decoder.requires_grad_(False)
     with torch.no_grad():
         objects = torch.arange(len(views)).split(32)
@@ -87,28 +89,6 @@ def train_appearance_codec(
         checkpoint_steps=500,
     )
     return accelerator.unwrap_model(model).eval().cpu(), tokens
-
-
-def lit(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Cutouts (B, 4, R, R) in another light."""
-    count = len(pictures)
-    gain = np.exp(rng.normal(0, 0.25, (count, 1)) + rng.normal(0, 0.08, (count, 3)))
-    color = pictures[:, :3] * torch.from_numpy(gain).float()[..., None, None]
-    return torch.cat([color.clamp(0, 1), pictures[:, 3:]], 1)
-
-
-def hidden(pictures: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Cutouts of half of which a rectangle at the border is hidden."""
-    out = pictures.clone()
-    side = pictures.shape[-1]
-    for index in np.flatnonzero(rng.random(len(pictures)) < 0.5):
-        depth = int(rng.uniform(0.1, LARGEST_HIDDEN) * side)
-        first, last = np.sort(rng.integers(0, side + 1, 2))
-        edge = int(rng.integers(4))
-        rows = (slice(0, depth), slice(side - depth, side), slice(first, last), slice(first, last))[edge]
-        columns = (slice(first, last), slice(first, last), slice(0, depth), slice(side - depth, side))[edge]
-        out[index, :, rows, columns] = 0
-    return out
 
 
 def train_background_codec(

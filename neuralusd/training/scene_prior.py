@@ -60,14 +60,14 @@ class ScenePriorConfig:
 
 FULL = ScenePriorConfig()
 MINI = ScenePriorConfig(
-    prior={"slots": 12, "width": 256, "layers": 6, "heads": 8},
+    prior={"slots": 12, "width": 256, "layers": 6, "heads": 8, "frequencies": 6},
     appearance={"tokens": 4, "token_dim": 16},
     background={"dim": 32},
     rooms=20_000,
     codec_steps=1500,
-    batch_size=128,
-    steps=12_000,
-    lr=5e-4,
+    batch_size=64,
+    steps=16_000,
+    lr=7e-4,
     ema_decay=0.999,
     anchored=0.5,
 )

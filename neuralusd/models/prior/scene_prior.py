@@ -28,6 +28,21 @@ class Level(nn.Module):
         return self.layers(torch.cat([angle.cos(), angle.sin()], -1))
 
 
+class Waves(nn.Module):
+    """Numbers (..., D) with their sines and cosines (..., D * (1 + 2 * frequencies)), the wavelengths halving from 8:
+    a transformer hears from them where things are to the centimetre long before it does from the numbers."""
+
+    frequency: torch.Tensor
+
+    def __init__(self, frequencies: int) -> None:
+        super().__init__()
+        self.register_buffer("frequency", 2 * math.pi / 8 * 2.0 ** torch.arange(frequencies), persistent=False)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        angle = (values.unsqueeze(-1) * self.frequency).flatten(-2)
+        return torch.cat([values, angle.cos(), angle.sin()], -1)
+
+
 class ScenePrior(ModelMixin, ConfigMixin):
     """Velocities and presence of noised scene latents.
 
@@ -38,6 +53,7 @@ class ScenePrior(ModelMixin, ConfigMixin):
         slots: N_max. tokens, token_dim: K and D of the appearance. background_dim: of the background token.
         width, layers, heads: of the transformer. The paper's has 12 layers and 118 M parameters; its width, and N_max
             and K, it does not say.
+        frequencies: of the poses' `Waves`; 0 has none, as the paper.
     """
 
     @register_to_config
@@ -50,11 +66,14 @@ class ScenePrior(ModelMixin, ConfigMixin):
         width: int = 864,
         layers: int = 12,
         heads: int = 12,
+        frequencies: int = 0,
     ) -> None:
         super().__init__()
         appearance = tokens * token_dim
         sizes = {"pose": POSE_DIM, "appearance": appearance, "camera": 2, "background": background_dim}
         self.inputs = nn.ModuleDict({name: nn.Linear(size, width) for name, size in sizes.items()})
+        self.waves = Waves(frequencies)
+        self.inputs["pose"] = nn.Linear(POSE_DIM * (1 + 2 * frequencies), width)
         self.presence = nn.Embedding(3, width)
         self.levels = nn.ModuleDict({name: Level(width) for name in (*sizes, "presence")})
         layer = nn.TransformerEncoderLayer(
@@ -72,7 +91,8 @@ class ScenePrior(ModelMixin, ConfigMixin):
         """The velocities u_0 - epsilon (`presence` of them has no meaning), and logits (B, N) of being present."""
 
         def told(name: str) -> torch.Tensor:
-            return self.inputs[name](getattr(noisy, name)) + self.levels[name](getattr(times, name))
+            value = self.waves(noisy.pose) if name == "pose" else getattr(noisy, name)
+            return self.inputs[name](value) + self.levels[name](getattr(times, name))
 
         objects = (
             told("pose") + told("appearance") + self.presence(noisy.presence) + self.levels["presence"](times.presence)

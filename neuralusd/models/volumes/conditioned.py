@@ -33,6 +33,21 @@ class Told:
         return replace(self, **{name: value.to(device) for name, value in given.items()})
 
 
+@dataclass
+class Heard:
+    """What a denoiser hears.
+
+    Attributes:
+        context: tokens (B, T, token_dim), which of them count (B, T), and the sum of what each condition says as a
+            whole (B, token_dim); None where nothing is told.
+        direction, log_size: what `PictureEncoder` guesses of each of B * N pictures; None without any.
+    """
+
+    context: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+    direction: torch.Tensor | None = None
+    log_size: torch.Tensor | None = None
+
+
 class ConditionedDenoiser(nn.Module):
     """Attributes: unet, picture_encoder, and word_projection, from the text encoder's width to the tokens'."""
 
@@ -40,13 +55,13 @@ class ConditionedDenoiser(nn.Module):
         super().__init__()
         self.unet, self.picture_encoder, self.word_projection = unet, picture_encoder, word_projection
 
-    def context(self, told: Told) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
-        """Tokens (B, T, token_dim), which of them count (B, T), and the sum of what each condition says as a whole
-        (B, token_dim); None where nothing is told."""
+    def heard(self, told: Told) -> Heard:
+        """What the denoiser hears of what is told."""
+        heard = Heard()
         tokens, masks, wholes = [], [], []
         if told.pictures is not None:
             batch, number = told.pictures.shape[:2]
-            found = self.picture_encoder(told.pictures.flatten(0, 1))[0]
+            found, heard.direction, heard.log_size = self.picture_encoder(told.pictures.flatten(0, 1))
             found = found.view(batch, number, found.shape[1], -1)
             kept = told.picture_kept
             kept = found.new_ones(batch, dtype=torch.bool) if kept is None else kept
@@ -60,15 +75,18 @@ class ConditionedDenoiser(nn.Module):
             masks.append(told.word_mask if kept is None else told.word_mask & kept.unsqueeze(-1))
             counted = masks[-1].unsqueeze(-1)
             wholes.append((tokens[-1] * counted).sum(1) / counted.sum(1).clamp_min(1))
-        return (torch.cat(tokens, 1), torch.cat(masks, 1), torch.stack(wholes).sum(0)) if tokens else None
+        if tokens:
+            heard.context = torch.cat(tokens, 1), torch.cat(masks, 1), torch.stack(wholes).sum(0)
+        return heard
 
-    def forward(self, noisy: torch.Tensor, sigma: torch.Tensor, told: Told) -> torch.Tensor:
-        """Denoised latents; see `VolumeUNet`."""
-        return self.unet(noisy, sigma, *(self.context(told) or (None, None, None)))
+    def forward(self, noisy: torch.Tensor, sigma: torch.Tensor, told: Told) -> tuple[torch.Tensor, Heard]:
+        """Denoised latents, see `VolumeUNet`, and what was heard of what is told."""
+        heard = self.heard(told)
+        return self.unet(noisy, sigma, *(heard.context or (None, None, None))), heard
 
     def guided(self, told: Told, guidance: float) -> Denoise:
         """A function for `sample_latents`: classifier-free guidance of this weight (3 in section 3.3), 1 is none."""
-        context = self.context(told)
+        context = self.heard(told).context
 
         def denoise(noisy: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
             if context is None:

@@ -12,7 +12,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
-SMALL_SIDE = 4
+SMALL_SIDE = 2
 SIGMA_DATA = 0.5  # "regardless of the experiment" (section 3.3)
 
 
@@ -36,8 +36,9 @@ class TimedBlock(nn.Module):
         nn.init.zeros_(self.conv_out.bias)
 
     def forward(self, features: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
-        # On CPUs bfloat16 gradients of a convolution's weights are sometimes NaN where sides are 2; 4 may be halved.
-        exact = features.device.type == "cpu" and features.shape[-1] <= SMALL_SIDE
+        # On CPUs bfloat16 gradients of a convolution's weights are sometimes NaN where sides are 2.
+        side = features.shape[-1] * {"down": 0.5, "up": 2.0}.get(self.resample or "", 1.0)
+        exact = features.device.type == "cpu" and side <= SMALL_SIDE
         with torch.autocast("cpu", enabled=False) if exact else contextlib.nullcontext():
             return self._changed(features.float() if exact else features, level.float() if exact else level)
 

@@ -70,9 +70,10 @@ def search_cameras(volume: torch.Tensor, pictures: torch.Tensor, angles: tuple[t
 
 
 def fit(
-    latent: torch.Tensor,
+    start: torch.Tensor,
     cameras: WindowCameras,
     pictures: torch.Tensor,
+    latent_of: Callable[[torch.Tensor], torch.Tensor],
     decode: Callable[[torch.Tensor], torch.Tensor],
     denoise: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     *,
@@ -80,15 +81,18 @@ def fit(
     hold: float = 1.0,
     level: float = 0.3,
     lr: float = 0.02,
+    camera_lr: float = 0.01,
     generator: torch.Generator,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> tuple[torch.Tensor, Match]:
-    """Moves a latent and the cameras until the volume looks like its pictures; the diffusion model holds the rest.
+    """Moves an embedding and the cameras until the volume looks like its pictures; the diffusion model holds the rest.
 
     Args:
-        latent: (1, C, S, S, S) of the diffusion model. decode: from that to a volume. denoise: its guided denoiser.
+        start: (1, E) that is moved. latent_of: from that to a latent (1, C, S, S, S) of the diffusion model.
+        decode: from that to a volume. denoise: the guided denoiser.
         hold: weight of the squared distance to what the denoiser makes of the latent with noise of deviation `level`,
             renewed every tenth step.
+        lr: of Adam, in deviations of each number of the embedding; camera_lr: of the cameras' numbers.
         on_step: called with each step's number, from 1; raises to stop.
 
     Returns:
@@ -97,12 +101,15 @@ def fit(
     from torch.nn.functional import adaptive_avg_pool2d
 
     truth = adaptive_avg_pool2d(pictures, FITTED)
-    latent = latent.detach().clone().requires_grad_()
+    moved = start.detach().clone().requires_grad_()
     numbers = cameras.learnable()
-    optimizer = torch.optim.Adam([{"params": [latent], "lr": lr}, {"params": numbers, "lr": 0.01}], betas=(0.9, 0.99))
-    pyramid, held = EdgePyramid(), latent.detach()
-    best, kept = float("inf"), (latent.detach().clone(), cameras)
+    groups = [{"params": [moved], "lr": lr}, {"params": numbers, "lr": camera_lr}]
+    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
+    pyramid = EdgePyramid()
+    held = latent_of(moved).detach()
+    best, kept = float("inf"), (held, cameras)
     for step in range(1, steps + 1):
+        latent = latent_of(moved)
         if hold and step % 10 == 1:
             with torch.no_grad():
                 noisy = latent + level * torch.randn(latent.shape, generator=generator).to(latent.device)
@@ -123,8 +130,13 @@ def fit(
 
 
 def embed(features: torch.Tensor, decoder: VolumeDecoder, *, steps: int = 60, lr: float = 0.02) -> torch.Tensor:
-    """The 1-D embedding (1, embedding_dim) that G1 makes most nearly these features (1, C, S, S, S) of."""
-    embedding = torch.zeros(1, decoder.config.embedding_dim, device=features.device, requires_grad=True)
+    """The 1-D embeddings (B, embedding_dim) that G1 makes most nearly these features (B, C, S, S, S) of: exactly the
+    nearest where these are the decoder's first, which are linear in the embedding."""
+    if features.shape[-1] == decoder.config.resolution:
+        wanted = features.detach().float().flatten(1) - decoder.first.bias
+        return torch.linalg.lstsq(decoder.first.weight, wanted.T).solution.T
+    shape = (len(features), decoder.config.embedding_dim)
+    embedding = torch.zeros(shape, device=features.device, requires_grad=True)
     optimizer = torch.optim.Adam([embedding], lr=lr)
     features = features.detach()
     for _ in range(steps):

@@ -1,0 +1,118 @@
+"""What reaches a little into something else, or into a wall, is pushed out of it, along the ground."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# Metres. Nothing is pushed farther than this from where it was; what overlaps in height by no more than the second is
+# one upon the other; what is pushed ends that far from what it was pushed out of.
+REACH, STACKED, CLEARANCE = 0.5, 0.05, 0.002
+_ROUNDS = 60
+
+Clear = Callable[[int, np.ndarray], np.ndarray]
+"""The index of a box and points (N, 2) about it, where it is now, to how far away from each in its own direction (from
+the box's middle) a wall is: (N,) metres, negative where it is nearer than the point."""
+
+
+@dataclass
+class Standing:
+    """An upright box, seen from above.
+
+    Attributes:
+        middle: (2,). axes: (2, 2), rows: its horizontal axes. half: (2,) half its sides along them.
+        bottom, top: heights. free: whether it may be pushed. carrier: index of what it stands on, which takes it along;
+            None for the ground.
+    """
+
+    middle: np.ndarray
+    axes: np.ndarray
+    half: np.ndarray
+    bottom: float
+    top: float
+    free: bool
+    carrier: int | None = None
+
+
+def push_apart(boxes: Sequence[Standing], clear: Clear | None = None) -> np.ndarray:
+    """(N, 2) how far each box goes so that none reaches into another, as far as that can be had within `REACH`.
+
+    The least way out of each pair is gone, by both where both are free, the smaller one farther; what an object carries
+    goes with it, and is never pushed out of it.
+
+    Args:
+        clear: says where walls are; what stands on something is not kept clear of them.
+    """
+    shift = np.zeros((len(boxes), 2))
+    area = [float(np.prod(box.half)) for box in boxes]
+    for _ in range(_ROUNDS):
+        still = True
+        for i, box in enumerate(boxes):
+            if clear is not None and box.free and box.carrier is None:
+                way = _from_walls(i, box, box.middle + shift[i], clear)
+                if way.any():
+                    still = False
+                    _push(boxes, shift, i, way)
+            for j in range(i + 1, len(boxes)):
+                one, other = boxes[i], boxes[j]
+                if not (one.free or other.free) or j in _carriers(boxes, i) or i in _carriers(boxes, j):
+                    continue
+                if min(one.top, other.top) - max(one.bottom, other.bottom) <= STACKED:
+                    continue
+                way = _way_out(one, one.middle + shift[i], other, other.middle + shift[j])
+                if way is None:
+                    continue
+                still = False
+                part = area[j] / (area[i] + area[j]) if one.free and other.free else float(one.free)
+                _push(boxes, shift, i, part * way)
+                _push(boxes, shift, j, (part - 1) * way)
+        if still:
+            break
+    return shift
+
+
+def _carriers(boxes: Sequence[Standing], index: int) -> list[int]:
+    found: list[int] = []
+    at = boxes[index].carrier
+    while at is not None and at not in found:
+        found.append(at)
+        at = boxes[at].carrier
+    return found
+
+
+def _push(boxes: Sequence[Standing], shift: np.ndarray, index: int, way: np.ndarray) -> None:
+    before = shift[index].copy()
+    after = before + way
+    length = float(np.linalg.norm(after))
+    after *= min(1.0, REACH / length) if length else 1.0
+    shift[index] = after
+    for other in range(len(boxes)):
+        if other != index and boxes[other].free and index in _carriers(boxes, other):
+            shift[other] += after - before
+
+
+def _from_walls(index: int, box: Standing, at: np.ndarray, clear: Clear) -> np.ndarray:
+    """The way (2,) out of walls that the middles of a box's sides are behind; none where both of two opposite are."""
+    ends = np.concatenate([box.axes, -box.axes]) * np.tile(box.half, 2)[:, None]
+    left = clear(index, at + ends).reshape(2, 2)
+    way = np.zeros(2)
+    for axis in range(2):
+        behind = -left[:, axis]
+        side = int(behind.argmax())
+        if behind[side] > CLEARANCE and behind[1 - side] < -behind[side]:
+            way -= (behind[side] + CLEARANCE) * (1 - 2 * side) * box.axes[axis]
+    return way
+
+
+def _way_out(one: Standing, at: np.ndarray, other: Standing, there: np.ndarray) -> np.ndarray | None:
+    """The least way (2,) that takes `one` out of `other`; None where they are apart (separating axes)."""
+    directions = np.concatenate([one.axes, other.axes])
+    reach = sum(np.abs(directions @ box.axes.T) @ box.half for box in (one, other))
+    between = directions @ (at - there)
+    overlap = reach - np.abs(between)
+    least = int(overlap.argmin())
+    if overlap[least] <= CLEARANCE:
+        return None
+    return (overlap[least] + 2 * CLEARANCE) * (1.0 if between[least] >= 0 else -1.0) * directions[least]
