@@ -226,4 +226,4 @@ def test_a_thickness_is_not_for_it(words):
     with pytest.raises(SceneError, match="for the lifter 'silhouette' alone"):
         neuralusd.lift(None, text="a bag", backend=words, thickness=0.5, tokens=None)
     with pytest.warns(LiftWarning):
-        neuralusd.lift(mug(), thickness=0.5, tokens=None, texture_size=64)
+        neuralusd.lift(mug(), backend="silhouette", thickness=0.5, tokens=None, texture_size=64)

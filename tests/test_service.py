@@ -133,7 +133,8 @@ class TestVerbs:
         picture = np.full((60, 40, 3), 255, np.uint8)
         picture[15:50, 8:32] = 30, 90, 200
         PIL.Image.fromarray(picture).save(tmp_path / "blue box.png")
-        job = client.submit("lift", image=str(tmp_path / "blue box.png"), name="a blue box", height=0.5)
+        image = str(tmp_path / "blue box.png")
+        job = client.submit("lift", image=image, name="a blue box", height=0.5, backend="silhouette")
         result = job.wait()
         stage = Usd.Stage.Open(job.download("asset.usdz", tmp_path / "asset.usdz"))
         assert str(stage.GetDefaultPrim().GetPath()) == result["prim"]

@@ -29,8 +29,8 @@ def open_prior(backend: str | Path | None = None) -> ResamplePipeline:
     if name == DEFAULT_BACKEND:
         if not (MINI_FOLDER / "model_index.json").is_file():
             raise BackendError(
-                f"no weights of resample's prior are in {MINI_FOLDER}: none come along yet. Train some with `neuralusd "
-                "train --config prior-mini`, and name their folder (--backend)"
+                f"no weights of resample's prior are in {MINI_FOLDER}. They come along with neuralusd: install it "
+                "again, or train some with `neuralusd train --config prior-mini`, and name their folder (--backend)"
             )
         return _load(str(MINI_FOLDER))
     folder = Path(name).expanduser()

@@ -206,17 +206,17 @@ def settled_sample(task: Task, sample: SceneLatents, case: RoomCase, space: Know
     return replace(sample, objects=settle(scene, sample.objects, task.moved(len(sample.objects)), floor, walls))
 
 
-def _to_walls(floor: np.ndarray, points: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """(N,) metres from points along level directions to the sides of a floor (4, 2), from inside of it."""
-    following = np.roll(floor, -1, 0)
-    normals = np.stack([following[:, 1] - floor[:, 1], floor[:, 0] - following[:, 0]], 1)
+def _to_walls(floor: np.ndarray, points: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Metres (N,) from points along level directions to the walls of a room, and their normals (N, 3): on all sides of
+    its floor (4, 2) but the first, which is open."""
+    sides = (np.roll(floor, -1, 0) - floor)[1:]
+    normals = np.stack([sides[:, 1], -sides[:, 0], np.zeros(3)], 1)
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    normals *= np.sign(((floor - floor.mean(0)) * normals).sum(1))[:, None]
-    toward = directions[:, :2] @ normals.T
-    left = (floor * normals).sum(1) - points[:, :2] @ normals.T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        far = np.where((toward > 1e-6) & (left >= 0), left / toward, np.inf)
-    return far.min(1)
+    normals *= np.sign(((floor[1:] - floor.mean(0)) * normals[:, :2]).sum(1))[:, None]
+    toward = directions @ normals.T
+    left = (floor[1:] * normals[:, :2]).sum(1) - points @ normals.T
+    far = np.where((toward > 1e-6) & (left >= 0), left / np.maximum(toward, 1e-6), np.inf)
+    return far.min(1), normals[far.argmin(1)]
 
 
 # -- partial anchors ----------------------------------------------------------------------------------------------

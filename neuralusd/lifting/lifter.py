@@ -15,7 +15,7 @@ from .silhouette import THICKNESS, SilhouetteLifter
 from .unwrap import bake, unwrap
 
 SILHOUETTE, MINI = "silhouette", "mini"
-DEFAULT_LIFTER = SILHOUETTE
+DEFAULT_LIFTER = MINI
 MINI_FOLDER = Path(__file__).parents[1] / "weights" / "mini_lift"
 TEXTURE_SIZES = (256, 2048)
 # Of what no picture shows: texels about as wide as the cells of a volume.
@@ -28,7 +28,7 @@ def open_lifter(backend: str | Path = DEFAULT_LIFTER, *, thickness: float | None
     """The lifter of a name, a folder, or a hub id.
 
     Args:
-        backend: "silhouette"; "mini", the learned one; a folder of a `LiftPipeline` or of a diffusers pipeline of
+        backend: "mini", the learned one; "silhouette"; a folder of a `LiftPipeline` or of a diffusers pipeline of
             Shap-E; a hub id of Shap-E, as openai/shap-e (words) or openai/shap-e-img2img (pictures).
         thickness: of "silhouette", see `SilhouetteLifter`; None takes its own.
 
@@ -40,7 +40,10 @@ def open_lifter(backend: str | Path = DEFAULT_LIFTER, *, thickness: float | None
     if name == SILHOUETTE:
         return SilhouetteLifter(THICKNESS if thickness is None else thickness)
     if thickness is not None:
-        raise ValueError(f"a thickness is for the lifter '{SILHOUETTE}' alone, and '{name}' has its own. Leave it out.")
+        raise ValueError(
+            f"a thickness is for the lifter '{SILHOUETTE}' alone, and '{name}' has its own. Leave it out, or take "
+            f"'{SILHOUETTE}'."
+        )
     if name == MINI:
         return _learned(MINI_FOLDER, MINI)
     folder = Path(name).expanduser()
@@ -73,8 +76,8 @@ def _learned(folder: Path, name: str) -> Lifter:
 
     if not (folder / "model_index.json").is_file():
         raise BackendError(
-            f"no weights of the lifter '{name}' are in {folder}: none come along yet. Train some with `neuralusd train "
-            f"--config lift-mini`, and name their folder in its place; or take '{SILHOUETTE}'"
+            f"no weights of the lifter '{name}' are in {folder}. Those of '{MINI}' come along with neuralusd: install "
+            f"it again; or train some with `neuralusd train --config lift-mini`, or take '{SILHOUETTE}'"
         )
     return VolumeLifter(folder, name)
 

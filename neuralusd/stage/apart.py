@@ -13,8 +13,8 @@ REACH, STACKED, CLEARANCE = 0.5, 0.05, 0.002
 _ROUNDS = 60
 
 Clear = Callable[[int, np.ndarray], np.ndarray]
-"""The index of a box and points (N, 2) about it, where it is now, to how far away from each in its own direction (from
-the box's middle) a wall is: (N,) metres, negative where it is nearer than the point."""
+"""The index of a box and where its middle (2,) is now, to the way (2,) out of the wall that it is deepest in; zeros
+where it is in none."""
 
 
 @dataclass
@@ -51,10 +51,10 @@ def push_apart(boxes: Sequence[Standing], clear: Clear | None = None) -> np.ndar
         still = True
         for i, box in enumerate(boxes):
             if clear is not None and box.free and box.carrier is None:
-                way = _from_walls(i, box, box.middle + shift[i], clear)
-                if way.any():
+                back = clear(i, box.middle + shift[i])
+                if back.any():
                     still = False
-                    _push(boxes, shift, i, way)
+                    _push(boxes, shift, i, back)
             for j in range(i + 1, len(boxes)):
                 one, other = boxes[i], boxes[j]
                 if not (one.free or other.free) or j in _carriers(boxes, i) or i in _carriers(boxes, j):
@@ -91,19 +91,6 @@ def _push(boxes: Sequence[Standing], shift: np.ndarray, index: int, way: np.ndar
     for other in range(len(boxes)):
         if other != index and boxes[other].free and index in _carriers(boxes, other):
             shift[other] += after - before
-
-
-def _from_walls(index: int, box: Standing, at: np.ndarray, clear: Clear) -> np.ndarray:
-    """The way (2,) out of walls that the middles of a box's sides are behind; none where both of two opposite are."""
-    ends = np.concatenate([box.axes, -box.axes]) * np.tile(box.half, 2)[:, None]
-    left = clear(index, at + ends).reshape(2, 2)
-    way = np.zeros(2)
-    for axis in range(2):
-        behind = -left[:, axis]
-        side = int(behind.argmax())
-        if behind[side] > CLEARANCE and behind[1 - side] < -behind[side]:
-            way -= (behind[side] + CLEARANCE) * (1 - 2 * side) * box.axes[axis]
-    return way
 
 
 def _way_out(one: Standing, at: np.ndarray, other: Standing, there: np.ndarray) -> np.ndarray | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..latents import ObjectLatents
 from ..scene import Camera, Scene
-from .apart import Clear, Standing, push_apart
+from .apart import CLEARANCE, Clear, Standing, push_apart
 from .geometry import Piece
 from .latents import quaternion_of, rotation_of
 from .rays import RayCaster
@@ -23,9 +23,9 @@ Floor = Callable[[np.ndarray], "float | None"]
 """A point (3,) in world metres to the height of the ground at or below it, along the up axis; None where there is
 none."""
 
-Walls = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Walls = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Points (N, 3) and unit directions (N, 3) in world metres to how far it is from each to the first wall (N,), inf where
-there is none."""
+there is none, and the wall's unit normals (N, 3), on either side of it."""
 
 
 def settle(
@@ -115,14 +115,21 @@ def _part(
 
 
 def _clear(boxes: list[Standing], walls: Walls, level: list[int], up: np.ndarray) -> Clear:
-    def clear(index: int, ends: np.ndarray) -> np.ndarray:
-        middle = ends.mean(0)  # they are opposite each other
-        ways = np.zeros((len(ends), 3))
-        ways[:, level] = ends - middle
+    """By rays from a box's middle to its corners: what of them is behind a wall."""
+
+    def clear(index: int, middle: np.ndarray) -> np.ndarray:
+        box = boxes[index]
+        ways = np.zeros((4, 3))
+        ways[:, level] = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]]) * box.half @ box.axes
         lengths = np.linalg.norm(ways, axis=1)
-        eye = (boxes[index].bottom + boxes[index].top) / 2 * up
+        eye = (box.bottom + box.top) / 2 * up
         eye[level] = middle
-        return walls(np.tile(eye, (len(ends), 1)), ways / lengths[:, None]) - lengths
+        far, normals = walls(np.tile(eye, (4, 1)), ways / lengths[:, None])
+        behind = ways * np.where(far < lengths, 1 - far / lengths, 0.0)[:, None]
+        depth = (behind * normals).sum(1)
+        deepest = int(np.abs(depth).argmax())
+        back = -depth[deepest] * normals[deepest]
+        return back[level] * (1 + CLEARANCE / abs(depth[deepest])) if abs(depth[deepest]) > CLEARANCE else np.zeros(2)
 
     return clear
 
@@ -172,11 +179,12 @@ def ground_of_pieces(pieces: list[Piece], up_axis: str) -> tuple[Floor, Walls]:
         hits = caster.cast(point[None] - caster.eye, -up[None], np.zeros(1, np.int64))
         return float((hits.points[0] + caster.eye) @ up) if len(hits.ray) else None
 
-    def walls(points: np.ndarray, directions: np.ndarray) -> np.ndarray:
-        far = np.full(len(points), np.inf)
+    def walls(points: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        far, normals = np.full(len(points), np.inf), np.zeros((len(points), 3))
         hits = caster.cast(points - caster.eye, directions, np.arange(len(points)))
         far[hits.ray] = np.linalg.norm(hits.points + caster.eye - points[hits.ray], axis=1)
-        return far
+        normals[hits.ray] = hits.normals / np.maximum(np.linalg.norm(hits.normals, axis=1, keepdims=True), 1e-12)
+        return far, normals
 
     return floor, walls
 

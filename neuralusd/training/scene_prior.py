@@ -61,7 +61,7 @@ class ScenePriorConfig:
 FULL = ScenePriorConfig()
 MINI = ScenePriorConfig(
     prior={"slots": 12, "width": 256, "layers": 6, "heads": 8, "frequencies": 6},
-    appearance={"tokens": 4, "token_dim": 16},
+    appearance={"tokens": 4, "token_dim": 16, "channels": (16, 32, 64, 96)},
     background={"dim": 32},
     rooms=20_000,
     codec_steps=1500,
