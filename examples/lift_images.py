@@ -1,6 +1,7 @@
-"""The picture of docs/lift.md: python examples/lift_images.py LIBRARY
+"""Two pictures of docs/lift.md: python examples/lift_images.py LIBRARY
 
-LIBRARY is the folder of assets that `neuralusd data furniture` converts. The models shown are CC0, of Blend Swap.
+LIBRARY is the folder of assets that `neuralusd data furniture` converts. The models shown are CC0, of Blend Swap. (The
+turntable is made by `neuralusd eval --part lift`.)
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from neuralusd.api import LiftWarning
 from neuralusd.datasets.furniture_assets import open_library
 from neuralusd.demo import frames
 from neuralusd.evaluation.report import contact_sheet
+from neuralusd.lifting import Request, open_lifter
 from neuralusd.scene import Camera
 
-OUTPUT = Path(__file__).parent.parent / "docs" / "images" / "lift.png"
+IMAGES = Path(__file__).parent.parent / "docs" / "images"
+WORDS = ("a red armchair", "a lamp", "a wooden table")
 SIZE = 168
 TURNS = (0, 35, 80, 180, -35)
 # Model, and from where its picture is taken: degrees about the up axis, and above the ground.
@@ -46,13 +49,24 @@ def main(library: Path) -> None:
             picture(assets[name], turn, above, size=512).save(photo)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", LiftWarning)
-                neuralusd.lift(photo, output, height=1.0)
+                neuralusd.lift(photo, output, height=1.0, backend="silhouette")
             tiles = [PIL.Image.open(photo), *(picture(output, t, 10, 3 * SIZE) for t in TURNS)]
             rows[said] = np.stack([over_white(tile) for tile in tiles])
         said = "the chair and the plant in a room of encoded assets, as `render` shows them with `mini`"
         rows[said] = room(Path(folder))
-    contact_sheet(rows).save(OUTPUT, optimize=True)
-    print(OUTPUT)
+    contact_sheet(rows).save(IMAGES / "lift.png", optimize=True)
+    words().save(IMAGES / "lift_words.png", optimize=True)
+    print(IMAGES / "lift.png", IMAGES / "lift_words.png")
+
+
+def words() -> PIL.Image.Image:
+    """The first samples of some words."""
+    lifter = open_lifter("mini")
+    rows = {}
+    for text in WORDS:
+        found = lifter(Request(text=text, candidates=4, seed=1), lambda done: None).candidates
+        rows[text] = np.stack([over_white(PIL.Image.fromarray(each.picture)) for each in found])
+    return contact_sheet(rows)
 
 
 def picture(file: Path, turn: float, above: float, size: int) -> PIL.Image.Image:

