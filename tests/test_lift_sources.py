@@ -14,7 +14,7 @@ import neuralusd
 from neuralusd.api import Cancelled, LiftWarning
 from neuralusd.cli import main
 from neuralusd.errors import SceneError
-from neuralusd.lifting import IMAGE, TEXT
+from neuralusd.lifting import IMAGE, TEXT, default_lifter
 from neuralusd.schema import NeuralAssetAPI, NeuralProvenanceAPI
 from neuralusd.service.errors import Refused
 from neuralusd.service.verbs import check
@@ -251,3 +251,16 @@ class TestService:
     def test_what_contradicts_itself_is_refused(self, arguments, said):
         with pytest.raises(Refused, match=said):
             check("lift", arguments)
+
+
+def test_which_lifter_is_taken_where_none_is_named():
+    assert default_lifter(1) == "silhouette"  # quick, and always something
+    assert default_lifter(1, sampled=True) == default_lifter(2) == default_lifter(0, "a red chair") == "mini"
+
+
+def test_words_become_a_thing_without_anything_being_named(tmp_path):
+    stage = neuralusd.lift(
+        None, tmp_path / "chair.usdz", text="a red armchair", candidates=1, steps=8, tokens=None, texture_size=64
+    )
+    prim = stage.GetDefaultPrim()
+    assert NeuralProvenanceAPI(prim).GetBackendAttr().Get() == "mini" and prim.GetChild("Volume")

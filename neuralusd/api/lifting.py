@@ -21,7 +21,6 @@ from ..errors import BackendError, SceneError
 from ..images import save_image
 from ..lifting import (
     DEFAULT_HEIGHT,
-    DEFAULT_LIFTER,
     Candidate,
     Cutout,
     Lifted,
@@ -29,6 +28,7 @@ from ..lifting import (
     Request,
     TexturedMesh,
     cut_out,
+    default_lifter,
     open_lifter,
     place_camera,
     spread,
@@ -62,7 +62,7 @@ def lift(
     output: str | Path | None = None,
     *,
     text: str | None = None,
-    backend: str | Path | Lifter = DEFAULT_LIFTER,
+    backend: str | Path | Lifter | None = None,
     name: str | None = None,
     height: float | None = None,
     mask: Mask | Sequence[Mask | None] | None = None,
@@ -97,7 +97,8 @@ def lift(
             keeps the stage in memory: its mesh has its colours point by point then.
         text: what to make, in words ("a red armchair"), for lifters that take words; with pictures, for those that
             take both.
-        backend: the lifter: a name, a hub id or a local folder (see `open_lifter`), or one that is open.
+        backend: the lifter: a name, a hub id or a local folder (see `open_lifter`), or one that is open. None takes
+            "silhouette" for one picture alone, and "mini" for all else.
         name: what the object is, in words ("red armchair"): its prim's name, its text, its semantics label. None takes
             `text`, or the detector's label, and else names the prim after the picture's file.
         height: in metres. None takes the typical one of what `name`, or else the file's name, says that it is; else
@@ -136,6 +137,9 @@ def lift(
     asked.check_numbers(height, texture_size, seed, candidates, steps)
     words = asked.check_text(text)
     target, sheet_file = asked.target(output, gaussians, overwrite), sheet_target(sheet, overwrite)
+    if backend is None:
+        sampled = any(value is not None for value in (candidates, steps, sheet))
+        backend = default_lifter(len(pictures), words, sampled and thickness is None)
     lifter = _open(backend, thickness)
     asked.check_sources(lifter, len(pictures), words)
     asked.check_sampling(lifter, candidates=candidates, steps=steps, sheet=sheet)

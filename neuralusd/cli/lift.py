@@ -23,12 +23,12 @@ transformers model); else, where the picture's border is of nearly one colour,
 from that.
 
 Lifters (--backend):
-  mini        (the default) has learned from furniture what things look like in
-              depth; of pictures, of words, of nothing. Half a minute on a
-              laptop. It leaves its volume in the asset
-  silhouette  extrudes the outline of one picture to a rounded solid: as wide and
-              high as the picture shows, as thick as the outline is wide. Two
-              seconds, for what is no furniture
+  silhouette  (the default for one picture) extrudes the outline to a rounded
+              solid: as wide and high as the picture shows, as thick as the
+              outline is wide. Two seconds
+  mini        (the default for all else) has learned from furniture what things
+              look like in depth; of pictures, of words, of nothing. A minute
+              on a laptop. It leaves its volume in the asset
   a folder that `neuralusd train --config lift-mini` wrote: as mini
   openai/shap-e, openai/shap-e-img2img, or a folder of one: Shap-E by diffusers,
               of words or of a picture
@@ -39,7 +39,8 @@ examples:
   neuralusd lift front.png side.png -o chair.usdz --sheet chair_candidates.png
   neuralusd lift --text "a red armchair" -o armchair.usda --candidates 4
   neuralusd lift --random --seed 7 -o thing.usdz --gaussians
-  neuralusd lift photo.jpg -o bear.usda --mask mask.png --height 0.3 --backend silhouette
+  neuralusd lift armchair.png -o armchair.usdz --backend mini
+  neuralusd lift photo.jpg -o bear.usda --mask mask.png --height 0.3
   neuralusd lift photo.jpg -o cup.glb --segmenter facebook/sam-vit-base \\
       --detector IDEA-Research/grounding-dino-tiny --prompt "a cup"
 """

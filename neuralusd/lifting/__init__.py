@@ -5,7 +5,7 @@ does the rest, which is the same for every lifter.
 """
 
 from .cutout import cut_out
-from .lifter import DEFAULT_LIFTER, open_lifter, textured
+from .lifter import default_lifter, open_lifter, textured
 from .outline import spread
 from .shape import (
     IMAGE,
@@ -25,7 +25,6 @@ from .size import DEFAULT_HEIGHT, typical_height
 
 __all__ = [
     "DEFAULT_HEIGHT",
-    "DEFAULT_LIFTER",
     "IMAGE",
     "NOTHING",
     "TEXT",
@@ -38,6 +37,7 @@ __all__ = [
     "TexturedMesh",
     "VolumeCode",
     "cut_out",
+    "default_lifter",
     "open_lifter",
     "place_camera",
     "spread",

@@ -15,7 +15,6 @@ from .silhouette import THICKNESS, SilhouetteLifter
 from .unwrap import bake, unwrap
 
 SILHOUETTE, MINI = "silhouette", "mini"
-DEFAULT_LIFTER = MINI
 MINI_FOLDER = Path(__file__).parents[1] / "weights" / "mini_lift"
 TEXTURE_SIZES = (256, 2048)
 # Of what no picture shows: texels about as wide as the cells of a volume.
@@ -24,7 +23,13 @@ TEXELS = 512
 MOST_FACES = 80_000
 
 
-def open_lifter(backend: str | Path = DEFAULT_LIFTER, *, thickness: float | None = None) -> Lifter:
+def default_lifter(pictures: int, text: str = "", sampled: bool = False) -> str:
+    """The name of the lifter that is taken where none is named: of one picture alone the outline, which is quick and
+    never fails; of several, of words, of nothing, or where candidates are asked for, the learned one."""
+    return SILHOUETTE if pictures == 1 and not text and not sampled else MINI
+
+
+def open_lifter(backend: str | Path, *, thickness: float | None = None) -> Lifter:
     """The lifter of a name, a folder, or a hub id.
 
     Args:
