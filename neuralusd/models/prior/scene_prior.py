@@ -71,9 +71,9 @@ class ScenePrior(ModelMixin, ConfigMixin):
         super().__init__()
         appearance = tokens * token_dim
         sizes = {"pose": POSE_DIM, "appearance": appearance, "camera": 2, "background": background_dim}
-        self.inputs = nn.ModuleDict({name: nn.Linear(size, width) for name, size in sizes.items()})
         self.waves = Waves(frequencies)
-        self.inputs["pose"] = nn.Linear(POSE_DIM * (1 + 2 * frequencies), width)
+        told = {**sizes, "pose": POSE_DIM * (1 + 2 * frequencies)}
+        self.inputs = nn.ModuleDict({name: nn.Linear(size, width) for name, size in told.items()})
         self.presence = nn.Embedding(3, width)
         self.levels = nn.ModuleDict({name: Level(width) for name in (*sizes, "presence")})
         layer = nn.TransformerEncoderLayer(
