@@ -184,7 +184,7 @@ result["render"] = refused(bpy.ops.neuralusd.render)
             MODAL
             + HIDDEN
             + """
-os.environ.update(PIP_NO_INDEX="1", PIP_FIND_LINKS=ARGUMENTS["wheels"])
+os.environ.update(PIP_NO_INDEX="1", PIP_FIND_LINKS=ARGUMENTS["wheels"], PIP_CONFIG_FILE=os.devnull)
 bpy.context.preferences.system.use_online_access = True
 module("preferences").WHEELS = ARGUMENTS["wheels"]
 environment, tasks = module("environment"), module("tasks")
