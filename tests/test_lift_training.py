@@ -273,6 +273,28 @@ def test_weights_are_shipped_in_half_precision(views, weights, tmp_path, capsys)
     assert "cannot be loaded" in capsys.readouterr().err
 
 
+def test_embeddings_are_shortened_without_a_change_where_nothing_is_lost(views, weights, tmp_path, capsys):
+    """Four objects differ in three directions, so three numbers say all of them; two do not."""
+    from neuralusd.training.half import main as halve
+
+    truth = load_lift_pipeline(str(weights))
+    with torch.no_grad():
+        wanted = truth.decoder(truth.known_embeddings())
+    apart = []
+    for count in (3, 2):
+        assert halve([str(weights), str(tmp_path / str(count)), "--embedding-dim", str(count)]) == 0
+        short = load_lift_pipeline(str(tmp_path / str(count)))
+        assert short.decoder.config.embedding_dim == count and short.config.revision != truth.config.revision
+        with torch.no_grad():
+            found = short.decoder(short.known_embeddings())
+        apart.append((found - wanted).abs().mean() / wanted.abs().mean())
+    assert apart[0] < 5e-3 < apart[1]
+    capsys.readouterr()
+    assert halve([str(weights), str(tmp_path / "x"), "--embedding-dim", "9"]) == 1
+    assert "9 numbers of an embedding cannot be kept: give 1 to 4" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
 def test_what_cannot_be_lifted_is_said(views, weights, tmp_path):
     lifter = VolumeLifter(weights, "tiny")
     empty = Cutout(np.zeros((8, 8, 3), np.float32), np.zeros((8, 8), np.float32), source="empty.png")

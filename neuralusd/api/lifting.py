@@ -98,7 +98,8 @@ def lift(
         text: what to make, in words ("a red armchair"), for lifters that take words; with pictures, for those that
             take both.
         backend: the lifter: a name, a hub id or a local folder (see `open_lifter`), or one that is open. None takes
-            "silhouette" for one picture alone, and "mini" for all else.
+            "silhouette" for one picture alone, and "mini" for all else, also where `candidates`, `steps` or `sheet` are
+            asked for.
         name: what the object is, in words ("red armchair"): its prim's name, its text, its semantics label. None takes
             `text`, or the detector's label, and else names the prim after the picture's file.
         height: in metres. None takes the typical one of what `name`, or else the file's name, says that it is; else

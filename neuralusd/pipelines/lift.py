@@ -18,11 +18,9 @@ from ..models.volumes.denoiser import VolumeUNet
 from ..models.volumes.embeddings import ObjectEmbeddings
 from ..models.volumes.fitting import Match, embed, fit, look, search_cameras, solid_points
 from ..models.volumes.normalization import LatentNormalizer
-from ..models.volumes.sampling import Denoise, sample_latents
+from ..models.volumes.sampling import HIGHEST, Denoise, sample_latents
 from ..models.volumes.views import WindowCameras, orbit_cameras
 
-# Where a denoiser that is given a picture says what it expects of it, before it has seen anything of a latent.
-NOTHING_SEEN = 80.0
 # By how much less sure of a direction the picture encoder is taken to be than it says.
 DOUBT = 2.0
 # Of a sample that no picture shows: a three-quarter view from the front (-Y) and above.
@@ -205,6 +203,13 @@ class LiftPipeline(DiffusionPipeline):
         return self._embedded(made, on_step)
 
     @torch.no_grad()
+    def known_embeddings(self) -> torch.Tensor:
+        """(O, embedding_dim) of the objects that it was trained on. ValueError where it has none."""
+        if self.embeddings is None:
+            raise ValueError("this pipeline came without the embeddings of what it was trained on")
+        return self.embeddings(torch.arange(self.embeddings.config.objects, device=self.device))
+
+    @torch.no_grad()
     def _reachable(self, latents: torch.Tensor) -> torch.Tensor:
         """Samples without what no embedding makes, where that is easily told: at the decoder's first volume."""
         if self.denoiser.config.resolution != self.decoder.config.resolution:
@@ -215,13 +220,11 @@ class LiftPipeline(DiffusionPipeline):
     @torch.no_grad()
     def _nearest(self, expected: Denoise, count: int, generator: torch.Generator) -> torch.Tensor:
         """Latents of the objects that it was trained on and that are nearest to what a denoiser expects."""
-        assert self.embeddings is not None
-        objects = torch.arange(self.embeddings.config.objects, device=self.device)
         side = self.denoiser.config.resolution
-        parts = [self.decoder.features(self.embeddings(part), side) for part in objects.split(64)]
+        parts = [self.decoder.features(part, side) for part in self.known_embeddings().split(64)]
         every = self.normalizer.normalize(torch.cat(parts))
-        noise = torch.randn((1, *self._latent_shape()), generator=generator).to(self.device) * NOTHING_SEEN
-        center = expected(noise, noise.new_full((1,), NOTHING_SEEN))
+        noise = torch.randn((1, *self._latent_shape()), generator=generator).to(self.device) * HIGHEST
+        center = expected(noise, noise.new_full((1,), HIGHEST))
         distance = (every - center).square().flatten(1).mean(1)
         return every[distance.argsort()[:count]]
 
@@ -232,7 +235,7 @@ class LiftPipeline(DiffusionPipeline):
             return latent.flatten(1), lambda moved: moved.view(latent.shape)
         side = latent.shape[-1]
         embedding = embed(self.normalizer.denormalize(latent), self.decoder)
-        deviation = self.embeddings.table.weight.std(0) if not self.embeddings.config.codebooks else 1.0
+        deviation = self.known_embeddings().std(0)
         with torch.no_grad():
             rest = latent - self.normalizer.normalize(self.decoder.features(embedding, side))
 

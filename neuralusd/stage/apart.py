@@ -19,10 +19,10 @@ where it is in none."""
 
 @dataclass
 class Standing:
-    """An upright box, seen from above.
+    """An upright box, seen from above; metres.
 
     Attributes:
-        middle: (2,). axes: (2, 2), rows: its horizontal axes. half: (2,) half its sides along them.
+        middle: (2,). axes: (2, 2), rows: its horizontal axes, unit vectors. half: (2,) half its sides along them.
         bottom, top: heights. free: whether it may be pushed. carrier: index of what it stands on, which takes it along;
             None for the ground.
     """
@@ -37,7 +37,7 @@ class Standing:
 
 
 def push_apart(boxes: Sequence[Standing], clear: Clear | None = None) -> np.ndarray:
-    """(N, 2) how far each box goes so that none reaches into another, as far as that can be had within `REACH`.
+    """(N, 2) metres that each box goes so that none reaches into another, as far as that can be had within `REACH`.
 
     The least way out of each pair is gone, by both where both are free, the smaller one farther; what an object carries
     goes with it, and is never pushed out of it.

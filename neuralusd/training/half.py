@@ -1,6 +1,6 @@
-"""Weights as they are shipped: in half precision, as safetensors.
+"""Weights as they are shipped: in half precision, as safetensors. For those of `lift`:
 
-python -m neuralusd.training.half out/lift neuralusd/weights/mini_lift
+python -m neuralusd.training.half out/lift neuralusd/weights/mini_lift --embedding-dim 128
 """
 
 from __future__ import annotations
@@ -10,10 +10,19 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from neuralusd.pipelines.lift import LiftPipeline
+import torch
+from diffusers import DiffusionPipeline
+
+from neuralusd.backends import read_pipeline
+from neuralusd.errors import BackendError
+from neuralusd.models.volumes.embeddings import ObjectEmbeddings
+from neuralusd.pipelines.lift import LiftPipeline
+from neuralusd.pipelines.render import NeuralUSDPipeline
+from neuralusd.pipelines.resample import ResamplePipeline
+from neuralusd.training.checkpoint import weights_digest
+
+KINDS = {kind.__name__: kind for kind in (LiftPipeline, NeuralUSDPipeline, ResamplePipeline)}
 
 
 def halve(source: str | Path, target: str | Path, embedding_dim: int | None = None) -> int:
@@ -27,20 +36,11 @@ def halve(source: str | Path, target: str | Path, embedding_dim: int | None = No
         Bytes of all its weights.
 
     Raises:
-        BackendError: there is no pipeline, or it is not of safetensors.
+        BackendError: there is no pipeline, or it is not of safetensors. ValueError: see `shorten`.
     """
-    import torch
-    from diffusers import DiffusionPipeline
-
-    from neuralusd.backends import read_pipeline
-    from neuralusd.pipelines.lift import LiftPipeline
-    from neuralusd.pipelines.render import NeuralUSDPipeline
-    from neuralusd.pipelines.resample import ResamplePipeline
-
     index = Path(source) / "model_index.json"
     name = json.loads(index.read_text(encoding="utf-8")).get("_class_name") if index.is_file() else None
-    ours = {kind.__name__: kind for kind in (LiftPipeline, NeuralUSDPipeline, ResamplePipeline)}
-    pipeline = read_pipeline(ours.get(name, DiffusionPipeline), str(source), f"what is in '{source}'", torch.float32)
+    pipeline = read_pipeline(KINDS.get(name, DiffusionPipeline), str(source), f"what is in '{source}'", torch.float32)
     if embedding_dim is not None:
         shorten(pipeline, embedding_dim)
     for module in pipeline.components.values():
@@ -54,29 +54,29 @@ def halve(source: str | Path, target: str | Path, embedding_dim: int | None = No
     return sum(file.stat().st_size for file in Path(target).glob("*/*.safetensors"))
 
 
-def shorten(pipeline: LiftPipeline, embedding_dim: int) -> None:
+def shorten(pipeline: DiffusionPipeline, embedding_dim: int) -> None:
     """Keeps that many principal components of the training objects' embeddings, as the decoder's first layer sees them:
-    most of a small decoder's weights are in that layer, and the last components say little."""
-    import torch
+    most of a small decoder's weights are in that layer, and the last components say little. The revision is new.
 
-    from neuralusd.models.volumes.decoder import VolumeDecoder
-    from neuralusd.models.volumes.embeddings import ObjectEmbeddings
-    from neuralusd.training.checkpoint import weights_digest
-
-    decoder, embeddings = pipeline.decoder, pipeline.embeddings
-    table, first = embeddings.table.weight, decoder.first
+    Raises:
+        ValueError: it is no pipeline of `lift` with embeddings, or has not as many components.
+    """
+    if not isinstance(pipeline, LiftPipeline) or pipeline.embeddings is None:
+        raise ValueError(f"a {type(pipeline).__name__} without embeddings of objects has none to shorten")
+    decoder, first = pipeline.decoder, pipeline.decoder.first
+    table = pipeline.known_embeddings()
+    most = min(table.shape)
+    if not 1 <= embedding_dim <= most:
+        raise ValueError(f"{embedding_dim} numbers of an embedding cannot be kept: give 1 to {most}")
     with torch.no_grad():
         mean = table.mean(0)
         left, size, right = torch.linalg.svd((table - mean) @ first.weight.T, full_matrices=False)
         # Numbers of a deviation of 1 / sqrt(dim) all together, as training begins with.
         scale = size[:embedding_dim].square().sum().sqrt() / len(table) ** 0.5
-        known = {name: value for name, value in decoder.config.items() if not name.startswith("_")}
-        short = VolumeDecoder(**{**known, "embedding_dim": embedding_dim})
-        kept = {name: value for name, value in decoder.state_dict().items() if not name.startswith("first.")}
-        short.load_state_dict(kept, strict=False)
+        short = decoder.with_embedding_dim(embedding_dim)
         short.first.weight.copy_((right[:embedding_dim] * scale).T)
         short.first.bias.copy_(first.bias + first.weight @ mean)
-        objects = ObjectEmbeddings(embeddings.config.objects, embedding_dim)
+        objects = ObjectEmbeddings(len(table), embedding_dim)
         objects.table.weight.copy_(left[:, :embedding_dim] * size[:embedding_dim] / scale)
     pipeline.register_modules(decoder=short.eval(), embeddings=objects.eval())
     pipeline.register_to_config(revision=weights_digest(pipeline.components.values()))
@@ -84,8 +84,6 @@ def shorten(pipeline: LiftPipeline, embedding_dim: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes a pipeline's weights in half precision."""
-    from neuralusd.errors import BackendError
-
     parser = argparse.ArgumentParser(prog="python -m neuralusd.training.half", description=main.__doc__)
     parser.add_argument("source", metavar="DIR", help="of a pipeline that `neuralusd train` wrote")
     parser.add_argument("target", metavar="DIR", help="folder to write")

@@ -47,13 +47,11 @@ def train_appearance_codec(
         raise ValueError(
             f"{autodecoder} was trained on {embeddings.config.objects} objects, here are {len(views)}; take the same"
         )
-    known = {name: value for name, value in decoder.config.items() if not name.startswith("_")}
     # It decodes latents, never embeddings: what reads these, most of the decoder's weights, stays behind.
-    codec = AppearanceCodec(**{**config, "decoder": {**known, "embedding_dim": 1}})
-    kept = {name: value for name, value in decoder.state_dict().items() if not name.startswith("first.")}
-    codec.volume_decoder.load_state_dict(kept, strict=False)
-    for parameter in codec.volume_decoder.first.parameters():
-        torch.nn.init.zeros_(parameter)
+    small = decoder.with_embedding_dim(1)
+    known = {name: value for name, value in small.config.items() if not name.startswith("_")}
+    codec = AppearanceCodec(**{**config, "decoder": known})
+    codec.volume_decoder.load_state_dict(small.state_dict())
     codec.volume_decoder.requires_grad_(False)
     with torch.no_grad():
         objects = torch.arange(len(views)).split(32)

@@ -102,6 +102,17 @@ class VolumeDecoder(ModelMixin, ConfigMixin):
             features = stage(features)
         return self.last(features)
 
+    def with_embedding_dim(self, embedding_dim: int) -> VolumeDecoder:
+        """The same decoder for embeddings of another length: all but `first`, which is zeros, is copied."""
+        known = {name: value for name, value in self.config.items() if not name.startswith("_")}
+        other = VolumeDecoder(**{**known, "embedding_dim": embedding_dim})
+        for parameter in other.first.parameters():
+            nn.init.zeros_(parameter)
+        own = {f"first.{name}" for name in self.first.state_dict()}
+        copied = {name: value for name, value in self.state_dict().items() if name not in own}
+        other.load_state_dict({**other.state_dict(), **copied})
+        return other.train(self.training)
+
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:
         return self.volume(self.features(embedding, self.config.resolution))
 

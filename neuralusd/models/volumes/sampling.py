@@ -8,8 +8,11 @@ import torch
 
 Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
+# EDM's largest noise level: nothing of a latent is seen through it.
+HIGHEST = 80.0
 
-def sigma_schedule(steps: int, low: float = 0.002, high: float = 80.0, rho: float = 7.0) -> torch.Tensor:
+
+def sigma_schedule(steps: int, low: float = 0.002, high: float = HIGHEST, rho: float = 7.0) -> torch.Tensor:
     """(steps + 1,) noise levels from `high` to `low`, then 0."""
     place = torch.arange(steps) / max(1, steps - 1)
     sigmas = (high ** (1 / rho) + place * (low ** (1 / rho) - high ** (1 / rho))) ** rho
