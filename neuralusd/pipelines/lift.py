@@ -16,7 +16,7 @@ from ..models.volumes.conditions import PictureEncoder, TextEncoder, WordProject
 from ..models.volumes.decoder import VolumeDecoder, activate
 from ..models.volumes.denoiser import VolumeUNet
 from ..models.volumes.embeddings import ObjectEmbeddings
-from ..models.volumes.fitting import Match, embed, fit, look, search_cameras, solid_points
+from ..models.volumes.fitting import Match, embed, fit, is_empty, look, search_cameras, solid_points
 from ..models.volumes.normalization import LatentNormalizer
 from ..models.volumes.sampling import HIGHEST, Denoise, sample_latents
 from ..models.volumes.views import WindowCameras, orbit_cameras
@@ -139,7 +139,7 @@ class LiftPipeline(DiffusionPipeline):
             on_step: called with how much is done, 0 to 1; raises to stop.
 
         Returns:
-            As many as `candidates`, the best of all first.
+            As many as `candidates`, the best of all first, those that are nothing at all last.
 
         Raises:
             ValueError: a number is out of range, or the text encoder cannot be had.
@@ -167,7 +167,9 @@ class LiftPipeline(DiffusionPipeline):
         )
         latents = self._reachable(latents)
         if shown is None:
-            return self._embedded([self._made(one, self._decoded(one), None) for one in latents.split(1)], on_step)
+            drawn = [(one, self._decoded(one)) for one in latents.split(1)]
+            drawn.sort(key=lambda pair: is_empty(pair[1]))
+            return self._embedded([self._made(*pair, None) for pair in drawn], on_step)
         if known and self.embeddings is not None:
             with torch.no_grad():
                 expected = self._quick(model.guided(told, 1.0))

@@ -22,25 +22,35 @@ SAMPLES = 40
 @dataclass
 class Match:
     """Cameras (one a picture) of a volume, how unlike its pictures it looks from them, the mean of `unlike`, and what
-    their directions cost beside that."""
+    their directions cost beside that. Where nothing of it is solid it matches no picture, however small the object."""
 
     cameras: WindowCameras
     error: float
     unlikely: float = 0.0
+    empty: bool = False
 
     @property
     def cost(self) -> float:
-        return self.error + self.unlikely
+        return float("inf") if self.empty else self.error + self.unlikely
 
 
 def solid_points(density: torch.Tensor) -> torch.Tensor:
     """(N, 3) middles of the cells of a density (1, S, S, S) that are solid; the cube's corners where none is."""
     side = density.shape[-1]
-    solid = 1 - torch.exp(-density[0] * 2 / side) > SOLID
+    solid = _solid(density[0])
     if not solid.any():
         corner = torch.tensor([-1.0, 1.0], device=density.device)
         return torch.cartesian_prod(corner, corner, corner)
     return (solid.nonzero().flip(-1).float() + 0.5) / side * 2 - 1
+
+
+def is_empty(volume: torch.Tensor) -> bool:
+    """Whether no cell of a volume (1, 4, S, S, S) is solid."""
+    return not bool(_solid(activate(volume)[0]).any())
+
+
+def _solid(density: torch.Tensor) -> torch.Tensor:
+    return 1 - torch.exp(-density * 2 / density.shape[-1]) > SOLID
 
 
 def look(volume: torch.Tensor, cameras: WindowCameras, size: int, samples: int = SAMPLES) -> Rendered:
@@ -81,7 +91,7 @@ def search_cameras(
         errors.append(found[least].item())
         paid.append(cost[least].item())
     cameras = WindowCameras(*(torch.cat(parts) for parts in zip(*(vars(each).values() for each in best), strict=True)))
-    return Match(cameras, sum(errors) / len(errors), sum(paid) / len(paid))
+    return Match(cameras, sum(errors) / len(errors), sum(paid) / len(paid), is_empty(volume))
 
 
 def fit(
@@ -135,19 +145,20 @@ def fit(
             with torch.no_grad():
                 noisy = latent + level * torch.randn(latent.shape, generator=generator).to(latent.device)
                 held = denoise(noisy, latent.new_full((1,), level))
-        seen = look(decode(latent), cameras, FITTED)
+        volume = decode(latent)
+        seen = look(volume, cameras, FITTED)
         image = seen.color.view(-1, FITTED, FITTED, 3).permute(0, 3, 1, 2)
         outline = (seen.occupancy - truth[:, 3].flatten(1)).abs().mean()
         loss = pyramid(image, truth[:, :3]) + 2 * outline + hold * (latent - held).square().mean()
         error = unlike(seen, truth).mean().item()
-        if error < best:
+        if error < best and not is_empty(volume):
             detached = WindowCameras(*(number.detach().clone() for number in numbers))
             best, kept = error, (latent.detach().clone(), detached)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         on_step(step)
-    return kept[0], Match(kept[1], best)
+    return kept[0], Match(kept[1], best, empty=best == float("inf"))
 
 
 def embed(features: torch.Tensor, decoder: VolumeDecoder, *, steps: int = 60, lr: float = 0.02) -> torch.Tensor:
