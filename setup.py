@@ -31,6 +31,7 @@ setup(
         "diffusers>=0.36",  # the pipelines' base, schedulers, denoisers
         "transformers>=5",  # DINOv2, detectors, segmenters, depth
         "accelerate>=1.10",  # diffusers and transformers load big weights through it, once, not twice
+        "peft>=0.17",  # diffusers loads and trains adapters through it: the backend `mini-rooms`
         "safetensors>=0.5",  # the only format weights are read from
         "pillow>=11",
         "scipy>=1.13",
@@ -65,7 +66,7 @@ setup(
     entry_points={
         "console_scripts": ["neuralusd = neuralusd.cli:main"],
         # A backend is a name for a folder of weights: an object here is a function that returns its path.
-        "neuralusd.backends": ["mini = neuralusd.weights:mini"],
+        "neuralusd.backends": ["mini = neuralusd.weights:mini", "mini-rooms = neuralusd.weights:mini_rooms"],
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from . import weights
 from .errors import BackendError
 
 if TYPE_CHECKING:
@@ -18,15 +20,18 @@ if TYPE_CHECKING:
 PipelineType = TypeVar("PipelineType", bound="DiffusionPipeline")
 
 DEFAULT_BACKEND = "mini"
+SHIPPED = {DEFAULT_BACKEND: weights.mini, "mini-rooms": weights.mini_rooms}
+# In a folder of adapters: the backend that they belong to, its revision, and their own.
+ADAPTERS_FILE = "adapters.json"
 _GROUP = "neuralusd.backends"
 
 
 def find_backend(backend: str | Path = DEFAULT_BACKEND) -> str:
     """The folder or hub id of a backend.
 
-    A backend is a folder in diffusers' format, a name that a package registered in the entry point group
-    `neuralusd.backends` (its value is a module or a function that gives a folder), or a hub id of the form
-    "owner/name".
+    A backend is a folder in diffusers' format, one of adapters (`neuralusd.training.adapters`), a name that a package
+    registered in the entry point group `neuralusd.backends` (its value is a module or a function that gives a folder),
+    or a hub id of the form "owner/name".
 
     Raises:
         BackendError: lists the names there are.
@@ -36,13 +41,13 @@ def find_backend(backend: str | Path = DEFAULT_BACKEND) -> str:
     if text in registered:
         target = registered[text].load()
         return str(target()) if callable(target) else str(Path(target.__file__).parent)
-    if text == DEFAULT_BACKEND:  # in a checkout that is not installed there are no entry points
-        return str(Path(__file__).parent / "weights" / "mini")
+    if text in SHIPPED:  # in a checkout that is not installed there are no entry points
+        return str(SHIPPED[text]())
     if Path(text).is_dir():
         return text
     if text.count("/") == 1 and not text.startswith((".", "/", "~")):
         return text
-    names = ", ".join(sorted({DEFAULT_BACKEND, *registered}))
+    names = ", ".join(sorted({*SHIPPED, *registered}))
     raise BackendError(f"'{text}' is no backend: no folder of this name, and the registered ones are {names}")
 
 
@@ -67,12 +72,43 @@ def _load(location: str, device: str) -> NeuralUSDPipeline:
     from .pipelines.render import NeuralUSDPipeline
 
     folder = Path(location)
+    dtype = torch.float16 if device.startswith("cuda") else torch.float32
+    if (folder / ADAPTERS_FILE).is_file():
+        pipeline = _with_adapters(folder, dtype)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline.to(device)
     if folder.is_dir() and not (folder / "model_index.json").is_file():
         raise BackendError(f"{folder} has no model_index.json, so it is not a folder of a diffusers pipeline")
-    dtype = torch.float16 if device.startswith("cuda") else torch.float32
     pipeline = read_pipeline(NeuralUSDPipeline, location, f"the backend '{location}'", dtype)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
+
+
+def _with_adapters(folder: Path, dtype: torch.dtype) -> NeuralUSDPipeline:
+    """The pipeline that adapters were trained on, with them in its denoiser."""
+    from safetensors import SafetensorError
+
+    from .pipelines.render import NeuralUSDPipeline
+
+    try:
+        about = json.loads((folder / ADAPTERS_FILE).read_text(encoding="utf-8"))
+        base, of, revision = (str(about[key]) for key in ("base", "base_revision", "revision"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise BackendError(f"{folder / ADAPTERS_FILE} does not say what the adapters belong to: {error}") from error
+    pipeline = read_pipeline(NeuralUSDPipeline, find_backend(base), f"the backend '{base}' of {folder}", dtype)
+    if backend_revision(pipeline) != of:
+        raise BackendError(
+            f"the adapters in {folder} belong to revision '{of}' of '{base}', here is '{backend_revision(pipeline)}'; "
+            "train them on it (neuralusd train --config mini-rooms --initial), or install their neuralusd"
+        )
+    try:
+        pipeline.unet.load_lora_adapter(folder, prefix=None, use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise BackendError(f"the adapters in {folder} cannot be loaded: {error}") from error
+    pipeline.unet.fuse_lora()
+    pipeline.unet.unload_lora()
+    pipeline.register_to_config(revision=revision)
+    return pipeline
 
 
 def read_pipeline(kind: type[PipelineType], location: str, what: str, dtype: torch.dtype) -> PipelineType:

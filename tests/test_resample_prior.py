@@ -87,12 +87,28 @@ def test_time_runs_from_the_anchor_to_one():
 
 
 def test_every_variable_has_a_time_of_its_own_in_training():
-    drawn = random_times(500, 4, torch.Generator().manual_seed(0))
+    drawn = random_times(torch.zeros(500, 4, dtype=torch.bool), torch.Generator().manual_seed(0))
     assert len(torch.unique(drawn.pose)) == len(torch.unique(drawn.presence)) == 2000
-    anchored = random_times(500, 4, torch.Generator().manual_seed(0), anchored=1.0)
-    assert (anchored.pose == 1).any() and (anchored.pose < 1).any()
-    free = anchored.pose[0][anchored.pose[0] < 1]
-    assert len(torch.unique(free)) <= 1
+
+
+def test_training_meets_what_people_anchor():
+    empty = torch.zeros(2000, 5, dtype=torch.bool)
+    empty[:, 3:] = True
+    drawn = random_times(empty, torch.Generator().manual_seed(0), anchored=1.0)
+    kept = drawn.map(lambda time: time == 1)
+    # What is not kept of a scene is all at one moment.
+    for scene in range(50):
+        every = torch.cat([drawn.pose[scene], drawn.appearance[scene], drawn.presence[scene], drawn.camera[[scene]]])
+        assert len(torch.unique(every[every < 1])) <= 1
+    # An empty slot is closed as a whole, or open as a whole, as all others of its scene.
+    assert torch.equal(kept.pose[:, 3:], kept.presence[:, 3:]) and torch.equal(kept.pose[:, 3], kept.appearance[:, 4])
+    pose, appearance, presence = kept.pose[:, :3], kept.appearance[:, :3], kept.presence[:, :3]
+    closed = kept.presence[:, 3] & kept.camera & kept.background
+    layout = ~pose.any(1) & appearance.all(1) & presence.all(1) & closed
+    completion = (pose == appearance).all(1) & (pose == presence).all(1) & pose.any(1) & ~pose.all(1)
+    look = pose.all(1) & presence.all(1) & ~appearance.all(1) & closed
+    for found in (layout, completion, look):
+        assert found.float().mean() > 0.003
 
 
 def test_presence_is_known_at_the_end_and_follows_its_probability():
@@ -109,7 +125,7 @@ def test_presence_is_known_at_the_end_and_follows_its_probability():
 
 def test_the_prior_knows_no_order_of_slots():
     prior = ScenePrior(slots=5, tokens=2, token_dim=4, background_dim=6, width=32, layers=2, heads=4).eval()
-    noisy, when = some_variables(3), random_times(3, 5, torch.Generator().manual_seed(0))
+    noisy, when = some_variables(3), random_times(torch.zeros(3, 5, dtype=torch.bool), torch.Generator().manual_seed(0))
     order = torch.tensor([3, 0, 4, 1, 2])
     shuffled = Variables(
         noisy.pose[:, order], noisy.appearance[:, order], noisy.presence[:, order], noisy.camera, noisy.background

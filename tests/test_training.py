@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
+from neuralusd.backends import backend_revision, load_backend
 from neuralusd.datasets.packed import load_packed, save_packed
+from neuralusd.errors import BackendError
 from neuralusd.evaluation.pairs import Frame, sample_pairs, with_tokens
 from neuralusd.models.tensors import scene_tensors
 from neuralusd.pipelines.render import NeuralUSDPipeline
@@ -19,6 +22,9 @@ from neuralusd.training.pairs import PairSampler
 from neuralusd.training.render import train_render
 from tests.tiny_backend import TINY
 from tests.tiny_world import boxes_stage, boxes_world, frame
+
+UNET_FILE = "unet/diffusion_pytorch_model.safetensors"
+ADAPTERS_FILE = "pytorch_lora_weights.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -214,3 +220,61 @@ def test_a_run_starts_from_the_weights_of_another(world, tmp_path):
     for name in ("unet", "asset_tokenizer", "appearance_encoder"):
         for key, value in getattr(first, name).state_dict().items():
             assert torch.equal(value, getattr(second, name).state_dict()[key]), (name, key)
+
+
+ADAPTERS = {"r": 2, "lora_alpha": 2, "target_modules": ("conv1", "conv2", "conv_out")}
+
+
+@pytest.fixture(scope="module")
+def adapted(world, tmp_path_factory):
+    """A pipeline, and a run that trained adapters on it."""
+    folder = tmp_path_factory.mktemp("adapted")
+    train_render(world, small(steps=2), folder / "base", mixed_precision="no")
+    config = small(steps=30, lr=1e-2, adapters=ADAPTERS)
+    train_render(world, config, folder / "run", initial=folder / "base", mixed_precision="no")
+    return folder
+
+
+def test_adapters_train_and_the_rest_stays_as_it_was(adapted):
+    before, after = (NeuralUSDPipeline.from_pretrained(adapted / name) for name in ("base", "run"))
+    for name in ("asset_tokenizer", "appearance_encoder", "geometry_encoder"):
+        for key, value in getattr(before, name).state_dict().items():
+            assert torch.equal(value, getattr(after, name).state_dict()[key]), (name, key)
+    changed = {
+        key.rsplit(".", 2)[-2]
+        for key, value in before.unet.state_dict().items()
+        if not torch.equal(value, after.unet.state_dict()[key])
+    }
+    assert changed == {"conv1", "conv2", "conv_out"}
+    # Tokens of the one are tokens of the other.
+    for name in ("appearance_encoder", "geometry_encoder"):
+        assert getattr(before, name).config.revision == getattr(after, name).config.revision
+
+
+def test_adapters_alone_are_a_backend(adapted):
+    whole, alone = load_backend(adapted / "run"), load_backend(adapted / "run" / "adapters")
+    for key, value in whole.unet.state_dict().items():
+        assert torch.allclose(value, alone.unet.state_dict()[key], atol=1e-3), key
+    sizes = [(adapted / "run" / part).stat().st_size for part in (UNET_FILE, f"adapters/{ADAPTERS_FILE}")]
+    assert sizes[1] < sizes[0] / 3
+    assert backend_revision(alone) != backend_revision(load_backend(adapted / "base"))
+
+
+def test_adapters_of_another_pipeline_are_refused(adapted, tmp_path):
+    about = json.loads((adapted / "run" / "adapters" / "adapters.json").read_text())
+    shutil.copytree(adapted / "run" / "adapters", tmp_path / "other")
+    (tmp_path / "other" / "adapters.json").write_text(json.dumps({**about, "base": "mini"}))
+    with pytest.raises(BackendError, match="belong to revision .* train them on it"):
+        load_backend(tmp_path / "other")
+    shutil.copytree(adapted / "run" / "adapters", tmp_path / "torn")
+    (tmp_path / "torn" / ADAPTERS_FILE).write_bytes(b"")
+    with pytest.raises(BackendError, match="torn cannot be loaded"):
+        load_backend(tmp_path / "torn")
+    (tmp_path / "torn" / "adapters.json").write_text("{}")
+    with pytest.raises(BackendError, match="does not say what the adapters belong to"):
+        load_backend(tmp_path / "torn")
+
+
+def test_adapters_need_something_to_adapt(world, tmp_path):
+    with pytest.raises(ValueError, match="--initial"):
+        train_render(world, small(adapters=ADAPTERS), tmp_path)

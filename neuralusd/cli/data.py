@@ -60,7 +60,7 @@ ROOMS = """\
 Makes a world of furnished rooms, or goes on with one that is not finished. A
 grammar says what stands where: a bed with its head to a wall, nightstands beside
 it and lamps on them, a desk at a wall and a chair before it. Every room is a stage
-with one camera, whose lamps hold their own light, and a rendered frame beside it.
+with one camera, whose lamps hold their own light, and rendered frames beside it.
 Its splits are train, held_out_scenes (new rooms of the same models) and
 held_out_models (rooms of models that no other shows). It needs Blender as a Python
 module (the extra `blender`).
@@ -166,6 +166,9 @@ def add(commands: Any) -> None:
         action="append",
         metavar="KIND",
         help="bedroom, living room or dining room; may be repeated, and they take turns (default: bedroom)",
+    )
+    rooms.add_argument(
+        "--frames", type=count, default=1, metavar="N", help="pictures of a room, each from another place (default: 1)"
     )
     for each in (furniture, orbits, rooms):
         each.add_argument("--furniture", metavar="DIR", help="folder of .sh3f catalogues or of USD assets")
@@ -356,7 +359,7 @@ def _rooms(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..datasets.rooms_world import make_rooms
 
     check_folder(args.out)
-    names = ("rooms", "held_out_rooms", "held_out_models", "workers", "seed", "resolution", "samples")
+    names = ("rooms", "held_out_rooms", "held_out_models", "frames", "workers", "seed", "resolution", "samples")
     options = {name: getattr(args, name) for name in names}
     if args.furniture:
         options["furniture"] = args.furniture

@@ -85,7 +85,7 @@ def _arguments(parser: Parser) -> None:
         "--diffusion", metavar="DIR|ID", help="a Stable Diffusion in diffusers' format: its denoiser and autoencoder"
     )
     start.add_argument("--dino", metavar="DIR|ID", help="a DINO in transformers' format: both encoders start from it")
-    start.add_argument("--initial", metavar="DIR", help="start from the weights of another run")
+    start.add_argument("--initial", metavar="DIR", help="start from the weights of another run, or of a backend")
     start.add_argument("--from-scratch", action="store_true", help="random weights where sd21 has published ones")
     start.add_argument(
         "--autodecoder", metavar="DIR", help="of lift and resample: an autodecoder of the same objects, as it is"

@@ -18,7 +18,7 @@ import numpy as np
 from ..latents import ObjectLatents, SceneLatents
 from .furniture_assets import FurnitureAsset
 from .furniture_textures import KINDS, make_texture
-from .rooms_camera import choose_view
+from .rooms_camera import CLEAR, View, choose_view
 from .rooms_grammar import Plan, RoomObject, bedroom, dining_room, living_room
 from .rooms_models import Models, models_of
 
@@ -170,6 +170,23 @@ def sample_room(
         _light(room, rng)
         return room
     raise ValueError(f"no {kind} fits what the library has; are its models far larger than furniture?")
+
+
+def other_views(room: Room, count: int, rng: np.random.Generator) -> list[View]:
+    """`count` further cameras that look into a room, from where its floor reaches.
+
+    Raises:
+        ValueError: there are no such, which is rare.
+    """
+    (_, south), (width, _), (_, depth) = room.floor[0], room.floor[1], room.floor[2]
+    views: list[View] = []
+    for _ in range(_TRIES):
+        if len(views) == count:
+            return views
+        chosen = choose_view(room.objects, width, depth, room.height, rng, south + CLEAR)
+        if chosen is not None:
+            views.append(chosen[0])
+    raise ValueError(f"only {len(views)} other views of this {room.kind} show what is in it, not {count}")
 
 
 def room_latents(room: Room) -> tuple[SceneLatents, list[str]]:

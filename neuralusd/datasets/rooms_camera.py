@@ -28,9 +28,17 @@ class View:
 
 
 def choose_view(
-    objects: list[RoomObject], width: float, depth: float, height: float, rng: np.random.Generator
+    objects: list[RoomObject],
+    width: float,
+    depth: float,
+    height: float,
+    rng: np.random.Generator,
+    south: float = -np.inf,
 ) -> tuple[View, np.ndarray] | None:
     """A view that shows most of the objects, the first of them above all; None where none does.
+
+    Args:
+        width, depth, height: of the room, whose south west corner is at 0, 0. south: the least y of the eye.
 
     Returns:
         the view, and (N,) bool of the objects that are in the picture.
@@ -64,7 +72,7 @@ def choose_view(
     # Nothing but the first of them should fill the picture.
     score -= 2.0 * np.maximum(covered[:, 1:].max(1) - 0.2, 0.0)
     usable = clear & largest & (share[:, 0] > 0.55) & (matrices[:, 2, 2] < STEEPEST)
-    usable &= (eye[:, 1] < depth - 1.2) & (eye[:, 1] > depth - FARTHEST)
+    usable &= (eye[:, 1] < depth - 1.2) & (eye[:, 1] > max(depth - FARTHEST, south))
     for index in np.argsort(-np.where(usable, score, -np.inf))[:6]:
         if not usable[index]:
             break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from .furniture_stage import APERTURE, add_asset_api, write_look, write_quad
 from .furniture_textures import write_texture
 from .rooms import Room, RoomLight, RoomLook
+from .rooms_camera import View
 from .rooms_grammar import RoomObject
 from .rooms_view import shell_faces
 
@@ -20,7 +22,11 @@ BULB = 36.0
 
 
 def write_room(
-    file: str | os.PathLike, room: Room, library: str | os.PathLike, textures: str | os.PathLike | None = None
+    file: str | os.PathLike,
+    room: Room,
+    library: str | os.PathLike,
+    textures: str | os.PathLike | None = None,
+    others: Sequence[View] = (),
 ) -> None:
     """Writes the stage: /Room with Shell (the background), Camera, Lights and the objects, in metres, Z up.
 
@@ -29,7 +35,8 @@ def write_room(
 
     Args:
         file: the stage to write. library: folder of the assets. textures: folder of floors' and walls' textures, made
-            where they are missing; None takes `textures` beside the file.
+            where they are missing; None takes `textures` beside the file. others: where the camera is at time codes
+            2, 3, ...; at 1, and by default, it is the room's own.
     """
     from pxr import Gf, Kind, Usd, UsdGeom
 
@@ -44,9 +51,16 @@ def write_room(
     camera = UsdGeom.Camera.Define(stage, "/Room/Camera")
     camera.CreateHorizontalApertureAttr(APERTURE)
     camera.CreateVerticalApertureAttr(APERTURE)
-    camera.CreateFocalLengthAttr(APERTURE * float(room.focal[0]))
+    focal = camera.CreateFocalLengthAttr(APERTURE * float(room.focal[0]))
     camera.CreateClippingRangeAttr(Gf.Vec2f(0.01, 100.0))
-    camera.AddTransformOp().Set(_matrix(room.camera_to_room))
+    place = camera.AddTransformOp()
+    place.Set(_matrix(room.camera_to_room))
+    if others:
+        stage.SetStartTimeCode(1)
+        stage.SetEndTimeCode(1 + len(others))
+        for time, view in enumerate([View(room.camera_to_room, float(room.focal[0])), *others], 1):
+            place.Set(_matrix(view.matrix), time)
+            focal.Set(APERTURE * view.focal, time)
     UsdGeom.Scope.Define(stage, "/Room/Lights")
     for light in room.lights:
         _write_light(stage, light)

@@ -1,4 +1,4 @@
-"""A world of furnished rooms: the stages of `rooms`, each with one frame rendered by Blender's Cycles beside it."""
+"""A world of furnished rooms: the stages of `rooms`, each with frames rendered by Blender's Cycles beside it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from . import furniture_assets
 from .furniture_assets import FurnitureAsset
 from .furniture_world import HELD_OUT_MODELS, HELD_OUT_SCENES, SPLITS, TRAIN, library_of, require_bpy
-from .rooms import BEDROOM, NEEDED, RULES, sample_room
+from .rooms import BEDROOM, NEEDED, RULES, other_views, sample_room
 from .rooms_models import models_of
 from .whole import begin_split, whole_folder
 
@@ -31,6 +31,7 @@ class RoomTask:
     resolution: int
     samples: int
     threads: int
+    frames: int = 1
 
     @property
     def folder(self) -> Path:
@@ -49,6 +50,7 @@ def make_rooms(
     resolution: int = 128,
     samples: int = 16,
     progress: bool = True,
+    frames: int = 1,
 ) -> dict[str, int]:
     """Makes, or goes on making, a world of rooms. A room appears in its place only when it is whole.
 
@@ -60,6 +62,7 @@ def make_rooms(
         furniture: folder of `.sh3f` catalogues, or of USD assets.
         workers: processes. seed: with the split and the room's number it decides the room.
         resolution: width and height of the pictures. samples: Cycles' samples a pixel.
+        frames: pictures of a room; from the second on its camera is elsewhere, and all else as it is.
 
     Returns:
         split to the number of its rooms that are there now.
@@ -84,7 +87,7 @@ def make_rooms(
         begin_split(folder / "scenes" / split)
         for index in range(counts[split]):
             kind = kinds[index % len(kinds)]
-            task = RoomTask(str(folder), str(library), split, index, kind, seed, resolution, samples, threads)
+            task = RoomTask(str(folder), str(library), split, index, kind, seed, resolution, samples, threads, frames)
             if not task.folder.exists():
                 tasks.append(task)
     run_tasks(make_room, tasks, workers, folder / "failed.jsonl", "rooms" if progress else "")
@@ -116,12 +119,14 @@ def make_room(task: RoomTask) -> None:
     library = Path(task.library)
     assets = furniture_assets.open_library(library)
     room = sample_room(assets, np.random.default_rng(numbers), task.kind, task.split)
+    others = other_views(room, task.frames - 1, np.random.default_rng([*numbers, 1]))
+    times = list(range(1, task.frames + 1))
     with whole_folder(task.folder) as made:
         stage = made / "scene.usda"
-        write_room(stage, room, library, Path(task.out, "textures"))
+        write_room(stage, room, library, Path(task.out, "textures"), others)
         render_frames(
             stage,
-            [1],
+            times,
             task.resolution,
             made,
             camera="/Room/Camera",
@@ -133,7 +138,7 @@ def make_room(task: RoomTask) -> None:
             "split": task.split,
             "seed": numbers,
             "kind": room.kind,
-            "frames": [1],
+            "frames": times,
             "assets": [thing.asset.id for thing in room.objects],
             "objects": [f"/Room/{name}" for name in room.names],
             "lit_lamps": [f"/Room/{n}" for n, thing in zip(room.names, room.objects, strict=True) if thing.glow],

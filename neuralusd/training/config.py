@@ -40,6 +40,8 @@ class RenderTrainingConfig:
         guidance_scale, num_inference_steps: what the saved pipeline takes by default.
         published: hub ids of the Stable Diffusion and the DINO that training is meant to start from; None starts from
             random weights.
+        adapters: configuration of peft's `LoraConfig`: low-rank adapters of the denoiser are all that is trained, on a
+            pipeline that training starts from. None trains everything.
     """
 
     unet: dict[str, Any]
@@ -80,6 +82,7 @@ class RenderTrainingConfig:
     guidance_scale: float = 3.0
     num_inference_steps: int = 25
     published: tuple[str, str] | None = None
+    adapters: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -205,6 +208,18 @@ CONFIGS: dict[str, RenderTrainingConfig] = {
     "mini-shared-encoder": replace(MINI, shared_encoder=True),
     "mini-raw-depth": replace(MINI, normalize_depth=False),
     "mini-unmasked-background": replace(MINI, mask_background=False),
+    # `mini` as it is, with adapters for furnished rooms: what draws `resample`'s scenes.
+    "mini-rooms": replace(
+        MINI,
+        adapters={
+            "r": 6,
+            "lora_alpha": 6,
+            # Its convolutions: cross-attention is hardly used where tokens land.
+            "target_modules": ("conv_in", "conv1", "conv2", "conv_shortcut", "conv", "conv_out"),
+        },
+        steps=1200,
+        lr=1e-3,
+    ),
     # Neural Assets (Wu et al. 2024): features sliced from one map of the whole image, 3D boxes alone, no geometry.
     "neural-assets": replace(
         MINI_PLAIN,

@@ -15,9 +15,11 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast, set_seed
 from diffusers.training_utils import EMAModel
 from tqdm import tqdm
 
+from ..backends import backend_revision, find_backend
 from ..datasets.packed import PackedWorld
 from ..models.precision import best_precision
 from ..pipelines.render import NeuralUSDPipeline
+from .adapters import ADAPTERS, add_adapters, save_adapters
 from .build import build_pipeline, save_pipeline
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import RenderTrainingConfig
@@ -54,7 +56,7 @@ def train_render(
     Args:
         diffusion, dino: hub ids or folders of a Stable Diffusion and of a DINO to start from; the model takes their
             architecture, see `with_published`.
-        initial: folder of a pipeline to start from; its tensors are taken where name and shape are the same.
+        initial: a backend to start from (see `find_backend`); its tensors are taken where name and shape are the same.
         max_minutes: ends the run early with the learning rate decayed all the same. checkpoint_steps, log_steps: steps
             between checkpoints, and between lines of the log.
         mixed_precision: "bf16" or "no"; None asks the machine.
@@ -62,10 +64,13 @@ def train_render(
 
     Raises:
         BackendError: what `diffusion` or `dino` names cannot be used.
-        ValueError: the world, the batch or a checkpoint does not fit; or the loss is not finite any more.
+        ValueError: the world, the batch or a checkpoint does not fit; the loss is not finite any more; or adapters are
+            trained, and there is no `initial`.
     """
     output = Path(output)
     check_size(world, config)
+    if config.adapters is not None and initial is None:
+        raise ValueError("adapters are trained on a pipeline that is there: name its folder (--initial)")
     accelerator = Accelerator(
         mixed_precision=mixed_precision or best_precision(),
         # A pooler, a mask token, the encoders of a batch without assets in view: not all weights get a gradient.
@@ -86,8 +91,9 @@ def train_render(
     config = with_published(config, diffusion, dino)
     pipeline = build_pipeline(config)
     load_published(pipeline, diffusion, dino)
-    if initial is not None:
-        _start_from(pipeline, initial)
+    start_revision = _start_from(pipeline, initial) if initial is not None else ""
+    if config.adapters is not None:
+        add_adapters(pipeline, config.adapters)
     output.mkdir(parents=True, exist_ok=True)
     (output / "log.jsonl").touch()
     vae = pipeline.vae.requires_grad_(False).to(accelerator.device)
@@ -160,6 +166,8 @@ def train_render(
         (output / "training_config.json").write_text(
             json.dumps({**config.to_dict(), "seed": seed, "trained_steps": step}, indent=2)
         )
+        if config.adapters is not None:
+            save_adapters(pipeline, str(initial), start_revision, output / ADAPTERS)
         save_pipeline(pipeline, output)
         plot_log(output)
     accelerator.wait_for_everyone()
@@ -171,12 +179,15 @@ def train_render(
 def build_optimizer(pipeline: NeuralUSDPipeline, config: RenderTrainingConfig) -> torch.optim.AdamW:
     """Two learning rates: of the encoders, and of the denoiser and tokenizer (appendix C)."""
     # Both may be one encoder, which is optimised once.
-    encoders = list(dict.fromkeys(p for name in TRAINED[2:] for p in getattr(pipeline, name).parameters()))
-    others = [p for name in TRAINED[:2] for p in getattr(pipeline, name).parameters()]
+    encoders, others = (
+        list(dict.fromkeys(p for name in names for p in getattr(pipeline, name).parameters() if p.requires_grad))
+        for names in (TRAINED[2:], TRAINED[:2])
+    )
     groups: list[dict[str, Any]] = [
         {"params": others, "lr": config.lr},
         {"params": encoders, "lr": config.encoder_lr},
     ]
+    groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, betas=(0.9, config.beta2), weight_decay=config.weight_decay)
 
 
@@ -201,12 +212,14 @@ def check_size(world: PackedWorld, config: RenderTrainingConfig) -> None:
         )
 
 
-def _start_from(pipeline: NeuralUSDPipeline, folder: str | Path) -> None:
-    given = NeuralUSDPipeline.from_pretrained(folder, use_safetensors=True)
+def _start_from(pipeline: NeuralUSDPipeline, initial: str | Path) -> str:
+    """Takes a backend's weights where they fit; its revision."""
+    given = NeuralUSDPipeline.from_pretrained(find_backend(initial), use_safetensors=True)
     for name in TRAINED:
         own, other = getattr(pipeline, name).state_dict(), getattr(given, name).state_dict()
         same = {key: value for key, value in other.items() if key in own and own[key].shape == value.shape}
         getattr(pipeline, name).load_state_dict(same, strict=False)
+    return backend_revision(given)
 
 
 def _agreed(accelerator: Accelerator, value: float) -> float:

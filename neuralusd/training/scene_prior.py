@@ -63,13 +63,13 @@ MINI = ScenePriorConfig(
     prior={"slots": 12, "width": 256, "layers": 6, "heads": 8, "frequencies": 6},
     appearance={"tokens": 4, "token_dim": 16, "channels": (16, 32, 64, 96)},
     background={"dim": 32},
-    rooms=20_000,
+    rooms=40_000,
     codec_steps=1500,
     batch_size=64,
     steps=16_000,
     lr=7e-4,
     ema_decay=0.999,
-    anchored=0.5,
+    anchored=0.75,
 )
 PRIOR_CONFIGS = {
     "prior": FULL,
@@ -89,10 +89,9 @@ class PriorLoss(nn.Module):
 
     def forward(self, clean: Variables, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
         """The loss, and its parts: of pose, appearance, camera, background and presence."""
-        count, slots = clean.presence.shape
-        times = random_times(count, slots, generator, self.config.anchored)
+        times = random_times(clean.presence.cpu() == ABSENT, generator, self.config.anchored)
         if self.config.shared_time:
-            shared = times.camera.unsqueeze(1).expand(-1, slots)
+            shared = times.camera.unsqueeze(1).expand_as(clean.presence)
             times = Times(shared, shared, shared, times.camera, times.camera)
         times = times.map(lambda each: each.to(clean.pose.device))
         noise = noise_like(clean, generator)

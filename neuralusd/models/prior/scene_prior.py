@@ -11,6 +11,9 @@ from torch import nn
 
 from .variables import POSE_DIM, Times, Variables
 
+# Sines and cosines that tell a diffusion time.
+WAVES = 32
+
 
 class Level(nn.Module):
     """A diffusion time (...) in 0..1 as features (..., width)."""
@@ -19,8 +22,8 @@ class Level(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        half = torch.arange(width // 2) / (width // 2)
+        self.layers = nn.Sequential(nn.Linear(2 * WAVES, width), nn.SiLU(), nn.Linear(width, width))
+        half = torch.arange(WAVES) / WAVES
         self.register_buffer("frequency", 1000 * torch.exp(-math.log(10_000) * half), persistent=False)
 
     def forward(self, time: torch.Tensor) -> torch.Tensor:
@@ -63,7 +66,7 @@ class ScenePrior(ModelMixin, ConfigMixin):
         tokens: int = 4,
         token_dim: int = 256,
         background_dim: int = 768,
-        width: int = 864,
+        width: int = 876,
         layers: int = 12,
         heads: int = 12,
         frequencies: int = 0,

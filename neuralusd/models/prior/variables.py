@@ -49,9 +49,14 @@ class Times:
         """All five, changed alike."""
         return Times(*(change(getattr(self, each.name)) for each in fields(self)))
 
-    def at(self, progress: float) -> Times:
-        """Equation 12: tau(rho) = alpha + (1 - alpha) rho, these being alpha."""
-        return self.map(lambda alpha: alpha + (1 - alpha) * progress)
+    def at(self, progress: float | torch.Tensor) -> Times:
+        """Equation 12: tau(rho) = alpha + (1 - alpha) rho, these being alpha; of all scenes, or of each (B,)."""
+
+        def moved(alpha: torch.Tensor) -> torch.Tensor:
+            rho = torch.as_tensor(progress, dtype=alpha.dtype, device=alpha.device)
+            return alpha + (1 - alpha) * rho.view(-1, *[1] * (alpha.dim() - 1))
+
+        return self.map(moved)
 
 
 CONTINUOUS = ("pose", "appearance", "camera", "background")
@@ -80,28 +85,45 @@ def noised(clean: Variables, noise: Variables, times: Times) -> Variables:
     return Variables(presence=presence, **out)
 
 
-def random_times(count: int, slots: int, generator: torch.Generator, anchored: float = 0.0) -> Times:
-    """(B, N) and (B,) diffusion times for training: uniform, each variable its own (section 2.3).
+def random_times(empty: torch.Tensor, generator: torch.Generator, anchored: float = 0.0) -> Times:
+    """Diffusion times for training, of scenes whose slots are `empty` (B, N): uniform, each variable its own (section
+    2.3).
 
     Args:
-        anchored: of this part of the scenes a random subset of the variables is at 1, and the others share one time:
-            what sampling meets. Not in the paper.
+        anchored: this part of the scenes is at a moment of sampling with `random_anchors` instead. Not in the paper.
     """
+    count, slots = empty.shape
 
     def uniform(*shape: int) -> torch.Tensor:
         return torch.rand(shape, generator=generator)
 
-    pose, appearance, presence = (uniform(count, slots) for _ in range(3))
-    times = Times(pose, appearance, presence, uniform(count), uniform(count))
-    together, clean = uniform(count), uniform(count)
+    own = Times(*(uniform(*shape) for shape in [(count, slots)] * 3 + [(count,)] * 2))
+    sampled = random_anchors(empty, generator).at(uniform(count))
     chosen = uniform(count) < anchored
+    pairs = ((getattr(own, each.name), getattr(sampled, each.name)) for each in fields(Times))
+    return Times(*(torch.where(chosen.view(count, *[1] * (a.dim() - 1)), b, a) for a, b in pairs))
 
-    def shared(own: torch.Tensor) -> torch.Tensor:
-        shape = (count, *[1] * (own.dim() - 1))
-        kept = uniform(*own.shape) < clean.view(shape)
-        return torch.where(chosen.view(shape), torch.where(kept, torch.ones(()), together.view(shape)), own)
 
-    return times.map(shared)
+def random_anchors(empty: torch.Tensor, generator: torch.Generator) -> Times:
+    """What people may anchor in scenes whose slots are `empty` (B, N): alphas of 0 and 1.
+
+    In half of the scenes objects are kept or sampled as a whole, in the others each factor by itself: of all, of
+    none, or of some objects. Empty slots stay empty, or may all be filled (`pack_anchors`).
+    """
+    count, slots = empty.shape
+
+    def uniform(*shape: int) -> torch.Tensor:
+        return torch.rand(shape, generator=generator)
+
+    def some() -> torch.Tensor:
+        kind = uniform(count, 1)
+        share = torch.where(kind < 1 / 3, torch.zeros(()), torch.where(kind < 2 / 3, torch.ones(()), uniform(count, 1)))
+        return uniform(count, slots) < share
+
+    whole, together, closed = uniform(count, 1) < 0.5, some(), uniform(count, 1) < 0.5
+    kept = [torch.where(empty, closed, torch.where(whole, together, some())) for _ in range(3)]
+    kept += [uniform(count) < 2 / 3 for _ in range(2)]
+    return Times(*(each.float() for each in kept))
 
 
 def unmasked(
