@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from pxr import Usd, UsdGeom
+from pxr import Usd, UsdGeom, UsdRender
 from shots import photograph
 from test_resample_stage import opinions, sound
 from tiny_backend import save_tiny_backend
@@ -21,7 +21,13 @@ from neuralusd.api import Cancelled, ResampleWarning, encode_photo
 from neuralusd.cli import main
 from neuralusd.errors import BackendError, EditError, SceneError, TokensError
 from neuralusd.images import read_provenance
-from neuralusd.schema import NeuralAnchorAPI, NeuralAssetAPI, NeuralProvenanceAPI, NeuralTokensAPI
+from neuralusd.schema import (
+    NeuralAnchorAPI,
+    NeuralAssetAPI,
+    NeuralProvenanceAPI,
+    NeuralRenderSettingsAPI,
+    NeuralTokensAPI,
+)
 from neuralusd.stage.errors import CameraError
 from neuralusd.stage.variations import list_samples, select_variant
 
@@ -400,3 +406,23 @@ def test_the_modalities_of_a_repainted_prim_are_its_own(ask, shot):
     select_variant(made, "neuralResample", "original")
     targets = NeuralTokensAPI(made.GetPrimAtPath("/Room/Bed"), "appearance").GetFromRel().GetTargets()
     assert [str(path) for path in targets] == ["/Room/Chair"]
+
+
+def test_samples_say_what_draws_them(ask, shot, weights):
+    stage = ask(keep=["camera"])
+    assert stages.render_settings(stage) == {"backend": str(weights[1])}
+    # Samples of samples leave that to them.
+    again = ask("again.usda", shot.parent / "out.usda", keep=["camera"], render_backend=None)
+    assert not again.GetRootLayer().GetPrimAtPath("/Render/Neural")
+    assert stages.render_settings(again) == {"backend": str(weights[1])}
+
+
+def test_what_a_stage_says_of_drawing_is_left_alone(ask, shot, weights):
+    stage = Usd.Stage.Open(str(shot.with_name("room.neural.usdc")))
+    settings = UsdRender.Settings.Define(stage, "/Render/Mine")
+    stage.SetMetadata("renderSettingsPrimPath", "/Render/Mine")
+    NeuralRenderSettingsAPI.Apply(settings.GetPrim()).CreateSeedAttr(7)
+    stage.Save()
+    out = ask(keep=["camera"])
+    assert stages.render_settings(out) == {"backend": str(weights[1]), "seed": 7}
+    assert not out.GetPrimAtPath("/Render/Neural")

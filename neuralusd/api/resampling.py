@@ -16,7 +16,7 @@ import PIL.Image
 from pxr import Usd, UsdGeom
 
 from .. import stage as stages
-from ..backends import DEFAULT_BACKEND, load_backend
+from ..backends import DEFAULT_BACKEND, ROOMS_BACKEND, load_backend
 from ..errors import EditError, SceneError, TokensError
 from ..images import save_image
 from ..latents import Anchors, ObjectAnchors, ObjectLatents, SceneLatents
@@ -96,7 +96,8 @@ def resample(
             more or less as it is; without alphas, 0. remove: paths of objects that are to go.
         samples: how many. seed: the same seed gives the same samples, and the same files.
         backend: of the prior: "mini", a folder or a hub id (see `open_prior`), or one that is open. render_backend: of
-            the new tokens and the sheet; None takes the one of the stage's render settings, else `mini`.
+            the new tokens and the sheet; None takes the one of the stage's render settings, else `mini-rooms`, and the
+            samples' render settings say so.
         steps: of the sampler. guidance: how far samples go towards what is kept, 1 is none. None: the backend's own.
         camera: path of the camera that poses are relative to; None takes the stage's own. time: time code that is
             read; None reads the earliest. A prim whose pose is resampled stands still.
@@ -138,7 +139,7 @@ def resample(
             f"{scene.source} has no camera, and poses are sampled as a camera sees them. Add one to the stage."
         )
     asked = anchors_of(base, scene, list(keep), alphas, list(remove), insert)
-    named = str(render_backend or stages.render_settings(base).get("backend") or DEFAULT_BACKEND)
+    named = str(render_backend or stages.render_settings(base).get("backend") or ROOMS_BACKEND)
     drawing = load_backend(named) if asked.looks or sheet_file is not None or on_picture is not None else None
     if drawing is not None:
         _check_encoders(scene, drawing, named)
@@ -158,6 +159,8 @@ def resample(
     except ValueError as error:
         raise EditError(f"{scene.source} cannot be resampled: {error}") from error
     made = Variations(base, output, int(samples), sorted({path.split("/")[1] for path in plan.may_change}))
+    if "backend" not in stages.render_settings(base):
+        made.draw_by(named)
     made.layer.customLayerData = {**made.layer.customLayerData, BASE_KEY: made.reference}
     by = _provenance(made, pipeline, backend, int(seed))
     for number, sample in enumerate(drawn):
@@ -167,7 +170,7 @@ def resample(
     made.select(ORIGINAL)
     pictures: list[tuple[str, PIL.Image.Image]] = []
     if drawing is not None and (sheet_file is not None or on_picture is not None):
-        pictures = _draw(made, plan, len(drawn), drawing, render_backend, int(seed), progress, on_picture)
+        pictures = _draw(made, plan, len(drawn), drawing, named, int(seed), progress, on_picture)
     made.select(sample_name(1))
     report(progress, _DRAWN, _STEPS)
     new_sheet = sheet_file is not None and not sheet_file.exists()
@@ -479,7 +482,7 @@ def _draw(
     plan: _Plan,
     count: int,
     drawing: NeuralUSDPipeline,
-    backend: str | Path | None,
+    backend: str,
     seed: int,
     progress: Progress | None,
     on_picture: Callable[[str, PIL.Image.Image], object] | None,

@@ -112,7 +112,7 @@ def add(commands: Any) -> None:
     drawn.add_argument(
         "--render-backend",
         metavar="B",
-        help="weights that make new tokens and the sheet (default: the stage's, or mini)",
+        help="weights that make new tokens and the sheet (default: the stage's, or mini-rooms)",
     )
     parser.add_argument("--overwrite", action="store_true", help="take the place of existing files")
 

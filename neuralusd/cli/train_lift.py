@@ -26,6 +26,7 @@ LIFT_NAMES = (
     "lift-mini-no-attention",
     "lift-mini-not-carved",
     "lift-mini-one-view",
+    "lift-mini-plain-loss",
     "lift-mini-short-embedding",
 )
 

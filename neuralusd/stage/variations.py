@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pxr import Sdf, Tf, Usd, UsdGeom
+from pxr import Sdf, Tf, Usd, UsdGeom, UsdRender
 
 from ..errors import EditError
-from ..schema import NeuralAssetAPI
+from ..schema import NeuralAssetAPI, NeuralRenderSettingsAPI
 from .edit import editable_prim
 from .errors import SaveError, SceneError
 from .open import open_stage, quiet
@@ -30,6 +30,8 @@ ORIGINAL = "original"
 LAYERS = (".usd", ".usda", ".usdc")
 # A class that holds what is sampled where that stands in the layer itself.
 STORE = Sdf.Path("/NeuralVariations")
+# What draws the samples, where the stage names no render settings.
+RENDER_SETTINGS = Sdf.Path("/Render/Neural")
 # The files of samples beside a layer of text: whose digest changes when they do, so that old and new never mix.
 OBJECT_FILE = re.compile(r"sample_\d+\.[0-9a-f]{8}\.usdc")
 # Bytes.
@@ -137,6 +139,15 @@ class Variations:
         with quiet(), Sdf.ChangeBlock():
             for root in self.roots:
                 self.layer.GetPrimAtPath(root).variantSelections[self.name] = variant
+
+    def draw_by(self, backend: str) -> None:
+        """Authors the backend that draws the samples, in the render settings that the stage names, or in new ones."""
+        with quiet():
+            settings = UsdRender.Settings.GetStageRenderSettings(self.stage)
+            if not settings:
+                settings = UsdRender.Settings.Define(self.stage, RENDER_SETTINGS)
+                self.stage.SetMetadata("renderSettingsPrimPath", str(RENDER_SETTINGS))
+            NeuralRenderSettingsAPI.Apply(settings.GetPrim()).CreateBackendAttr(backend)
 
     @contextmanager
     def editing(self, path: str | Sdf.Path) -> Iterator[None]:

@@ -34,6 +34,7 @@ class AutodecoderConfig:
         objects, views: objects a step, and views of each that are rendered (4; 1 is the ablation "multi-frame
             training", at as many pictures a step where `objects` is larger).
         resolution: of the pictures, which are windows about the object (`ObjectViews.cropped`).
+        plain_loss: compares colours alone, the ablation of `EdgePyramid`.
         samples: points a ray. foreground_weight: lambda of the foreground loss (equation 2).
         embedding_weight: of the mean square of the embeddings, which keeps them where new ones can be found.
         carved_steps: steps at first that compare volumes with what the outlines carve (`neuralusd.datasets.carving`),
@@ -47,6 +48,7 @@ class AutodecoderConfig:
     objects: int = 8
     views: int = 4
     resolution: int = 128
+    plain_loss: bool = False
     samples: int = SAMPLES
     foreground_weight: float = 10.0
     embedding_weight: float = 0.0
@@ -81,7 +83,7 @@ class Autodecoder(nn.Module):
         self.decoder = VolumeDecoder(**config.decoder).to(memory_format=torch.channels_last_3d)
         self.embeddings = ObjectEmbeddings(objects, **config.embeddings)
         nn.init.normal_(self.embeddings.table.weight, std=1 / math.sqrt(self.decoder.config.embedding_dim))
-        self.perceptual = perceptual or EdgePyramid()
+        self.perceptual = perceptual or EdgePyramid(config.plain_loss)
 
     def forward(
         self,

@@ -58,7 +58,8 @@ LIFT_CONFIGS: dict[str, LiftTrainingConfig] = {
     "lift-mini-no-attention": _decoder(attention_resolutions=()),
     "lift-mini-deeper": _decoder(depth=2),
     "lift-mini-short-embedding": _decoder(embedding_dim=16),
-    # What begins from carved volumes is ours.
+    # What begins from carved volumes is ours, and so is the stand-in of the perceptual loss.
+    "lift-mini-plain-loss": replace(MINI, autodecoder=replace(MINI.autodecoder, plain_loss=True)),
     "lift-mini-not-carved": replace(MINI, autodecoder=replace(MINI.autodecoder, carved_steps=0)),
     # Section 4.4 and B.2: where diffusion takes place, and how latents are normalised.
     "lift-mini-8": _at(8, (8, 4), noise_mean=1.2),

@@ -21,11 +21,20 @@ _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class EdgePyramid(nn.Module):
-    """The stand-in; see the module. Pictures are (B, 3, H, W) in 0..1."""
+    """The stand-in; see the module. Pictures are (B, 3, H, W) in 0..1.
 
-    name = "edges"
+    Args:
+        plain: its ablation, the mean absolute difference of colours alone, as heavy as all levels' together.
+    """
+
+    def __init__(self, plain: bool = False) -> None:
+        super().__init__()
+        self.plain = plain
+        self.name = "colours" if plain else "edges"
 
     def forward(self, image: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        if self.plain:
+            return LEVELS * (image - truth).abs().mean()
         total = image.new_zeros(())
         for level in _levels(image - truth):
             parts = [level, level.diff(dim=-1), level.diff(dim=-2)]
