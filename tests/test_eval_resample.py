@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from neuralusd.evaluation.renderer import Renderer
 from neuralusd.evaluation.resample_features import discrepancy, layout_features, told_apart
 from neuralusd.evaluation.resample_frames import room_frame
 from neuralusd.evaluation.resample_lamps import SHARE, TRUTH, LampTruth, evaluate_lamps, lamp_truths
-from neuralusd.evaluation.resample_layouts import ALPHAS, evaluate_alpha, kept_samples
+from neuralusd.evaluation.resample_layouts import ALPHAS, best_of, evaluate_alpha, kept_samples, settled_sample
 from neuralusd.evaluation.resample_measures import (
     CLEAN,
     COLLIDING,
@@ -255,6 +256,17 @@ def test_a_room_of_the_grammar_is_plausible_and_what_is_wrong_with_one_is_counte
     assert measured([first, replace(first, path="")])[COLLIDING] == 100
     leaning = replace(first, rotation=np.array([np.cos(0.2), np.sin(0.2), 0, 0]))
     assert measured([leaning])[TILTED] == 100
+
+
+def test_the_best_of_some_tries_stands_where_one_of_them_does(space, case):
+    scene = case.encoded(space.pipeline)
+    task = make_task(LAYOUT, case, scene, 0)
+    wrong = replace(scene, objects=[scene.objects[0], *scene.objects[:-1]])  # two in one place
+    judge = partial(settled_sample, task, case=case, space=space)
+    assert judge(scene).flaws == 0 < judge(wrong).flaws
+    taken = best_of([wrong, scene, wrong, wrong, scene, wrong], judge, 2)  # three tries of two samples
+    assert [each.flaws == 0 for each in taken] == [True, True]
+    assert plausibility(Seen.of(task, taken[0].sample, case, space))[CLEAN] == 100
 
 
 def test_floor_and_walls_are_found_in_the_depth_of_a_background(library):

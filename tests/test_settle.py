@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,10 +12,11 @@ from scipy.spatial.transform import Rotation
 from tiny_resample import room
 
 from neuralusd import stage as stages
+from neuralusd.api.resample_tries import draw_to_stand
 from neuralusd.latents import ObjectLatents
 from neuralusd.stage.apart import Standing, push_apart
 from neuralusd.stage.latents import placed_anew, quaternion_of
-from neuralusd.stage.settle import ground_of_pieces, settle
+from neuralusd.stage.settle import flaws, ground_of_pieces, settle
 from neuralusd.stage.views import Views
 
 
@@ -75,6 +76,26 @@ class TestSettling:
         assert self.box(scene, cup)[:, 1].min() == pytest.approx(0.7, abs=1e-5)
 
     @pytest.mark.parametrize("up", ["Y", "Z"])
+    def test_flaws_are_metres_that_things_fail_to_stand_by(self, up):
+        scene, floor, walls = self.ground(up)
+        chair = self.made(scene, (1, 0.4, 1))
+        table = self.made(scene, (1.3, 0.3, 1), scale=(0.6, 0.6, 0.6))  # 0.2 m of it in the chair
+
+        def of(*objects, moved=None):
+            return flaws(scene, objects, moved or [True] * len(objects), floor, walls)
+
+        assert of(chair) == pytest.approx(0, abs=1e-6)
+        assert of(chair, table) == pytest.approx(0.2, abs=0.01)
+        assert of(chair, table, moved=[False, False]) == 0  # as people put them
+        assert of(chair, replace(table, presence=False)) == pytest.approx(0, abs=1e-6)
+        assert of(self.made(scene, (1, 0.65, 1))) == pytest.approx(0.25, abs=0.01)  # floats
+        assert of(self.made(scene, (1, 0.6, 1), tilt=45)) > 0.4  # leans
+        assert of(self.made(scene, (1, 0.41, 1))) == 0  # a centimetre is not seen
+        cup = self.made(scene, (1.5, 0.66, 1), scale=(0.1, 0.1, 0.12))
+        alone = replace(table, translation=self.made(scene, (1.6, 0.3, 1)).translation)
+        assert of(alone, cup) == pytest.approx(0, abs=1e-6)  # on the table
+
+    @pytest.mark.parametrize("up", ["Y", "Z"])
     def test_what_reaches_into_a_kept_thing_is_pushed_out_of_it_with_what_it_carries(self, up):
         stage = room(None, up)
         scene = stages.read(stage)
@@ -132,3 +153,36 @@ class TestSettling:
         apart = push_apart([replace(box, middle=box.middle + way) for box, way in zip(boxes, shift, strict=True)])
         if len(boxes) == 2 and np.linalg.norm(shift[1]) < 0.49:
             assert not apart.any()
+
+
+class TestTries:
+    """Samples here are numbers, and stand where they are 0."""
+
+    @dataclass
+    class Candidate:
+        flaws: float
+
+    def drawn(self, answers, samples, tries):
+        """Which answers, of each sample and try, are taken; and what was asked for."""
+        asked = []
+
+        def draw(numbers, attempt):
+            asked.append([number % 100 for number in numbers])
+            assert {number // 100 for number in numbers} == {attempt}
+            return [answers[number % 100][attempt] for number in numbers]
+
+        return [each.flaws for each in draw_to_stand(draw, self.Candidate, samples, tries)], asked
+
+    def test_what_stands_is_not_drawn_again(self):
+        taken, asked = self.drawn([[0.0, 9.0], [0.5, 0.0], [0.3, 0.4]], 3, 2)
+        assert taken == [0.0, 0.0, 0.3] and asked == [[0, 1, 2], [1, 2]]
+
+    def test_one_try_takes_what_comes(self):
+        assert self.drawn([[0.7], [0.1]], 2, 1) == ([0.7, 0.1], [[0, 1]])
+
+    @settings(deadline=None)
+    @given(st.lists(st.lists(st.sampled_from([0.0, 0.01, 0.4, 2.0]), min_size=3, max_size=3), min_size=1, max_size=5))
+    def test_more_samples_begin_with_the_same(self, answers):
+        taken = self.drawn(answers, len(answers), 3)[0]
+        assert taken[:1] == self.drawn(answers, 1, 3)[0]
+        assert all(one == min(tried) or one <= 0.02 for one, tried in zip(taken, answers, strict=True))

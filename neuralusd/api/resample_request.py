@@ -21,7 +21,7 @@ CAMERA, BACKGROUND, LAYOUT, LOOKS, OBJECTS, EVERYTHING = (
 )  # fmt: skip
 NAMES = (CAMERA, BACKGROUND, LAYOUT, LOOKS, OBJECTS, EVERYTHING)
 INSERTION = "insertion"
-MOST_SAMPLES, MOST_STEPS = 100, 1000
+MOST_SAMPLES, MOST_STEPS, MOST_TRIES = 100, 1000, 100
 
 Variable = tuple[str, str]
 """A factor and the path it is of ("" for the scene's)."""
@@ -190,9 +190,10 @@ def _authored(stage: Usd.Stage, scene: Scene) -> Asked:
     return Asked(objects, alpha(scene.camera.path, CAMERA), background)
 
 
-def check_numbers(samples: int, seed: int, steps: int | None, guidance: float | None) -> None:
+def check_numbers(samples: int, seed: int, steps: int | None, guidance: float | None, tries: int) -> None:
     """Raises EditError for the first that is out of range."""
-    for value, what, most in ((samples, "samples", MOST_SAMPLES), (steps, "steps", MOST_STEPS)):
+    limits = ((samples, "samples", MOST_SAMPLES), (steps, "steps", MOST_STEPS), (tries, "tries", MOST_TRIES))
+    for value, what, most in limits:
         if value is not None and not (_whole(value) and 1 <= value <= most):
             raise EditError(f"{value} {what} are none. Give a whole number of 1 to {most}.")
     if not (_whole(seed) and 0 <= seed < 2**63):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import math
 import os
@@ -20,12 +21,12 @@ from ..backends import DEFAULT_BACKEND, ROOMS_BACKEND, load_backend
 from ..errors import EditError, SceneError, TokensError
 from ..images import save_image
 from ..latents import Anchors, ObjectAnchors, ObjectLatents, SceneLatents
-from ..scene import APPEARANCE, GEOMETRY, Scene
+from ..scene import APPEARANCE, GEOMETRY, Camera, Scene
 from ..schema import NeuralTokensAPI
 from ..stage.asset import Provenance, write_provenance
 from ..stage.errors import CameraError
 from ..stage.latents import placed, placed_anew, read_latents
-from ..stage.settle import Floor, Walls, floor_of_points, ground_of_pieces
+from ..stage.settle import Floor, Walls, flaws, floor_of_points, ground_of_pieces
 from ..stage.settle import settle as settled
 from ..stage.variation_edits import Backdrop, ObjectChange, SampleChange, grid_of, write_sample
 from ..stage.variations import ORIGINAL, Variations, sample_name
@@ -36,6 +37,7 @@ from .rendering import render
 from .resample_backend import open_prior
 from .resample_request import Asked, anchors_of, check_numbers
 from .resample_sheet import contact_sheet
+from .resample_tries import draw_to_stand
 from .shots import BASE_KEY, has_tokens, open_shot
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ def resample(
     time: float | None = None,
     insert: bool | None = None,
     settle: bool = True,
+    tries: int = 4,
     sheet: str | os.PathLike[str] | None = None,
     photographs: bool = True,
     overwrite: bool = False,
@@ -104,7 +107,8 @@ def resample(
         insert: whether new objects may come; None lets them where something is named that is not "objects" or
             "everything", and not where the stage's anchors decide.
         settle: set upright what nearly is, onto what is below it what nearly stands on it, and out of each other what
-            reaches into each other (see `neuralusd.stage.settle`).
+            reaches into each other (see `neuralusd.stage.settle`). tries: how often at most a sample is drawn in which
+            things do not stand even so, or are in each other; the best is taken. 1 takes what comes.
         sheet: a .png of the source and all samples.
         photographs: whether the pictures that tokens name as their source are opened, where there is no geometry.
         overwrite: take the place of files at `output` and `sheet`.
@@ -123,7 +127,7 @@ def resample(
         ResampleWarning: what was assumed, or kept because it cannot be resampled.
     """
     alphas = dict(vary) if isinstance(vary, Mapping) else dict.fromkeys(vary, 0.0)
-    check_numbers(samples, seed, steps, guidance)
+    check_numbers(samples, seed, steps, guidance, tries)
     if output is not None:
         check_free(Path(output), overwrite)
     sheet_file = sheet_target(sheet, overwrite)
@@ -146,16 +150,23 @@ def resample(
     views = Views(base, scene, photographs)
     plan = _plan(base, scene, views, asked, pipeline)
     report(progress, _READ, _STEPS)
-    try:
-        drawn = pipeline(
+
+    def draw(numbers: Sequence[int], attempt: int) -> list[SceneLatents]:
+        def step(done: float) -> None:
+            report(progress, _READ + int((attempt + done) / (tries if settle else 1) * (_SAMPLED - _READ)), _STEPS)
+
+        return pipeline(
             plan.latents,
             plan.anchors,
-            samples=int(samples),
+            samples=numbers,
             seed=int(seed),
             num_inference_steps=steps,
             guidance_scale=guidance,
-            on_step=lambda done: report(progress, _READ + int(done * (_SAMPLED - _READ)), _STEPS),
+            on_step=step,
         )
+
+    try:
+        drawn = draw_to_stand(draw, _Judge(plan, views, pipeline, settle), int(samples), int(tries) if settle else 1)
     except ValueError as error:
         raise EditError(f"{scene.source} cannot be resampled: {error}") from error
     made = Variations(base, output, int(samples), sorted({path.split("/")[1] for path in plan.may_change}))
@@ -165,7 +176,7 @@ def resample(
     by = _provenance(made, pipeline, backend, int(seed))
     for number, sample in enumerate(drawn):
         made.select(sample_name(number + 1))
-        _author(made, sample, plan, views, pipeline, drawing, by, settle)
+        _author(made, sample, plan, pipeline, drawing, by)
         report(progress, _SAMPLED + (number + 1) * (_AUTHORED - _SAMPLED) // len(drawn), _STEPS)
     made.select(ORIGINAL)
     pictures: list[tuple[str, PIL.Image.Image]] = []
@@ -348,35 +359,64 @@ def _check_encoders(scene: Scene, drawing: NeuralUSDPipeline, backend: str) -> N
 # -- authoring ------------------------------------------------------------------------------------------------------
 
 
+@dataclass
+class _Sample:
+    """A sample as it will stand.
+
+    Attributes:
+        objects, anchors: those of the plan, and what is new. camera: as the sample has it.
+        change: what else is different. flaws: metres by which it does not stand, see `neuralusd.stage.settle.flaws`.
+    """
+
+    objects: list[ObjectLatents]
+    anchors: list[ObjectAnchors]
+    camera: Camera
+    change: SampleChange
+    flaws: float = 0.0
+
+
+class _Judge:
+    """Settles samples, and says how well they stand."""
+
+    def __init__(self, plan: _Plan, views: Views, pipeline: ResamplePipeline, settle: bool) -> None:
+        self.plan, self.views, self.pipeline, self.settle = plan, views, pipeline, settle
+
+    @functools.cached_property
+    def kept_ground(self) -> tuple[Floor, Walls | None]:
+        return _ground(self.plan, self.views)
+
+    def __call__(self, sample: SceneLatents) -> _Sample:
+        plan, scene, change = self.plan, self.plan.scene, SampleChange()
+        new = len(sample.objects) - len(plan.anchors.objects)
+        made = _Sample(sample.objects, [*plan.anchors.objects, *[ObjectAnchors(0, 0, 0)] * new], scene.camera, change)
+        if plan.anchors.camera < 1:
+            longer = math.sqrt(float(np.prod(np.asarray(sample.focal) / np.asarray(plan.latents.focal))))
+            change.focal_length = scene.camera.focal_length * longer
+            made.camera = replace(scene.camera, focal_length=change.focal_length)
+        if plan.anchors.background < 1 and sample.background is not None:
+            change.background = Backdrop(*self.pipeline.decode_background(sample.background))
+        if self.settle:
+            moved = [alpha.pose < 1 for alpha in made.anchors]
+            ground = self.kept_ground if change.background is None else _sampled_ground(scene, change, made.camera)
+            made.objects = settled(scene, made.objects, moved, *ground)
+            made.flaws = flaws(scene, made.objects, moved, *ground)
+        return made
+
+
 def _author(
     made: Variations,
-    sample: SceneLatents,
+    sample: _Sample,
     plan: _Plan,
-    views: Views,
     pipeline: ResamplePipeline,
     drawing: NeuralUSDPipeline | None,
     by: Provenance,
-    settle: bool,
 ) -> None:
     """Authors a sample in the variant that is selected."""
-    scene = plan.scene
+    scene, change = plan.scene, sample.change
     for root in made.roots:
         with made.editing(root):
             write_provenance(made.stage.GetPrimAtPath(root), by)
-    anchors = [*plan.anchors.objects, *[ObjectAnchors(0, 0, 0)] * (len(sample.objects) - len(plan.anchors.objects))]
-    change = SampleChange()
-    seen_by = scene.camera
-    if plan.anchors.camera < 1:
-        longer = math.sqrt(float(np.prod(np.asarray(sample.focal) / np.asarray(plan.latents.focal))))
-        change.focal_length = scene.camera.focal_length * longer
-        seen_by = replace(scene.camera, focal_length=change.focal_length)
-    if plan.anchors.background < 1 and sample.background is not None:
-        change.background = Backdrop(*pipeline.decode_background(sample.background))
-    objects = sample.objects
-    if settle:
-        moved = [alpha.pose < 1 for alpha in anchors]
-        objects = settled(scene, objects, moved, *_ground(plan, views, change.background, seen_by))
-    for number, (one, alpha) in enumerate(zip(objects, anchors, strict=True)):
+    for number, (one, alpha) in enumerate(zip(sample.objects, sample.anchors, strict=True)):
         source = plan.latents.objects[number] if number < len(plan.latents.objects) else None
         change.objects += _changes(scene, source, one, alpha, pipeline)
     change.objects += [ObjectChange(path, presence=False) for path in plan.removed]
@@ -384,7 +424,7 @@ def _author(
     change.objects.sort(key=lambda each: order.get(each.path, len(order)))  # parents before what they hold
     background = scene.background.path if scene.background else None
     assets = [asset.path for asset in scene.assets]
-    looks = write_sample(made, change, seen_by, background, assets, scene.time)
+    looks = write_sample(made, change, sample.camera, background, assets, scene.time)
     if looks and drawing is not None:
         _write_tokens(made, looks, scene, drawing)
 
@@ -421,11 +461,15 @@ def _changes(
     return [] if nothing else [change]
 
 
-def _ground(plan: _Plan, views: Views, background: Backdrop | None, camera) -> tuple[Floor, Walls | None]:
+def _sampled_ground(scene: Scene, change: SampleChange, camera: Camera) -> tuple[Floor, Walls | None]:
+    """What objects stand on before a background that was sampled; of its walls nothing is known."""
+    assert change.background is not None
+    return floor_of_points(grid_of(change.background, camera)[0], scene.up_axis), None
+
+
+def _ground(plan: _Plan, views: Views) -> tuple[Floor, Walls | None]:
     """What objects stand on, and the walls they stand before; of points nothing is known of walls."""
     scene = plan.scene
-    if background is not None:
-        return floor_of_points(grid_of(background, camera)[0], scene.up_axis), None
     index = -1 if scene.background is None else scene.assets.index(scene.background)
     pieces = [piece for piece, owner in zip(views.pieces, views.owners, strict=True) if owner in (-1, index)]
     if pieces:

@@ -74,7 +74,7 @@ examples:
     neuralusd render variations.usda --variant neuralResample=sample_3 -o 3.png
 """
 # What the API takes by the same name, and by None its own.
-PASSED = ("backend", "render_backend", "steps", "guidance", "camera", "insert", "sheet")
+PASSED = ("backend", "render_backend", "steps", "guidance", "camera", "insert", "sheet", "tries")
 
 
 def add(commands: Any) -> None:
@@ -107,6 +107,12 @@ def add(commands: Any) -> None:
         "--guidance", type=number, metavar="G", help="towards what is kept; 1 is none (default: the backend's)"
     )
     drawn.add_argument("--no-settle", action="store_true", help="leave objects exactly where they were sampled")
+    drawn.add_argument(
+        "--tries",
+        type=count,
+        metavar="N",
+        help="times a sample is drawn, at most, in which things do not stand or are in each other (default: 4)",
+    )
     drawn.add_argument("--backend", metavar="B", help="weights of the prior: a name, a folder, a hub id")
     drawn.add_argument("--sheet", metavar="FILE", help="a .png of the stage and all samples, rendered")
     drawn.add_argument(

@@ -346,13 +346,13 @@ def _plans(
     rows: Sequence[Row],
     truth: str,
 ) -> None:
-    from .resample_layouts import SETTLED
+    from .resample_layouts import BEST
     from .resample_plans import plan_lines, plans_sheet
 
     chosen = []
     for row in rows:
-        settled = SETTLED.format(row.name)
-        name = settled if settled in table.rows else row.name
+        best = BEST.format(row.name)
+        name = best if best in table.rows else row.name
         if name in table.rows:
             chosen.append((name, EACH if hasattr(row, "guidance") else 1))
     count = min(SHOWN, len(cases))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 
 import numpy as np
@@ -101,7 +101,7 @@ class ResamplePipeline(DiffusionPipeline):
         scene: SceneLatents,
         anchors: Anchors,
         *,
-        samples: int = 1,
+        samples: int | Sequence[int] = 1,
         seed: int = 0,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
@@ -111,8 +111,8 @@ class ResamplePipeline(DiffusionPipeline):
 
         Args:
             scene: what there is. anchors: alpha of each variable; those of `objects` in the scene's order.
-            samples: how many; each depends on the seed and its own number alone, so more of them begin with the same
-                (but for rounding).
+            samples: how many, or their numbers, from 0; each depends on the seed and its own number alone, so more of
+                them begin with the same (but for rounding).
             guidance_scale: how far samples go towards what is anchored, from where they would go without it; 1 is none.
             on_step: called with how much is done, 0 to 1; raises to stop it.
 
@@ -125,10 +125,11 @@ class ResamplePipeline(DiffusionPipeline):
         """
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         guidance = self.config.guidance_scale if guidance_scale is None else guidance_scale
-        self.check_inputs(scene, anchors, samples, steps, guidance)
-        alpha = pack_anchors(scene, anchors, samples, self.prior)
-        clean = pack([scene] * samples, self.prior)
-        generators = [torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**63) for number in range(samples)]
+        numbers = range(samples) if isinstance(samples, int) else samples
+        self.check_inputs(scene, anchors, len(numbers), steps, guidance)
+        alpha = pack_anchors(scene, anchors, len(numbers), self.prior)
+        clean = pack([scene] * len(numbers), self.prior)
+        generators = [torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**63) for number in numbers]
         noise = _stacked(noise_like(row, each) for row, each in zip(_rows(clean), generators, strict=True))
         now = noised(clean, noise, alpha)
         for step in range(steps):

@@ -194,6 +194,7 @@ class Resample(Verb):
     camera: Text | None = None
     time: float | None = None
     settle: bool | None = None
+    tries: Annotated[int, Field(ge=1, le=100)] | None = None
     encode: bool = False
     sheet: bool = False
     pictures: bool = False

@@ -209,7 +209,7 @@ def run_resample(task: Task) -> dict[str, Any]:
         task.names[source] = "tokens.usdc"
     target = task.work / "variations.usdc"
     options = (
-        "keep", "vary", "remove", "insert", "samples", "seed", "steps", "guidance", "camera", "time", "settle",
+        "keep", "vary", "remove", "insert", "samples", "seed", "steps", "guidance", "camera", "time", "settle", "tries",
         "backend", "render_backend",
     )  # fmt: skip
 

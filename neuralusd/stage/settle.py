@@ -9,7 +9,7 @@ import numpy as np
 
 from ..latents import ObjectLatents
 from ..scene import Camera, Scene
-from .apart import CLEARANCE, Clear, Standing, push_apart
+from .apart import CLEARANCE, Clear, Standing, overlaps, push_apart
 from .geometry import Piece
 from .latents import quaternion_of, rotation_of
 from .rays import RayCaster
@@ -18,6 +18,8 @@ from .rays import RayCaster
 LEANING = 20.0
 # Metres. What floats by more than this hangs; what is sunk by more is left for who looks at it.
 TOLERANCE = 0.3
+# Metres. What reaches into something, floats or is sunk by less than this stands for all that people see.
+UNSEEN = 0.02
 
 Floor = Callable[[np.ndarray], "float | None"]
 """A point (3,) in world metres to the height of the ground at or below it, along the up axis; None where there is
@@ -63,21 +65,82 @@ def _rest(
     order = sorted(range(len(out)), key=lambda index: _box(out[index], up, to_world)[1])
     still = [index for index in order if out[index].presence and not free[index]]
     for index in (index for index in order if free[index]):
-        middle, bottom, _ = _box(out[index], up, to_world)
-        supports: list[tuple[float | None, int | None]] = [
-            (_top(out[other], middle, up, to_world), other) for other in still
-        ]
-        supports.append((floor(middle + (bottom + TOLERANCE - middle @ up) * up), None))
-        near = [(abs(height - bottom), height, other) for height, other in supports if height is not None]
-        near = [each for each in near if each[0] <= TOLERANCE]
-        if near:
-            _, height, other = min(near, key=lambda each: each[0])
-            lifted = middle + (height - bottom) * up
-            out[index] = replace(out[index], translation=scene.camera.to_camera(lifted))
+        gap, other = _support(out, index, still, floor, up, to_world)
+        if gap is not None and abs(gap) <= TOLERANCE:
+            middle = _box(out[index], up, to_world)[0]
+            out[index] = replace(out[index], translation=scene.camera.to_camera(middle - gap * up))
             if other is not None:
                 carriers[index] = other
         still.append(index)
     return carriers
+
+
+def _support(
+    out: Sequence[ObjectLatents], index: int, still: Sequence[int], floor: Floor, up: np.ndarray, to_world: np.ndarray
+) -> tuple[float | None, int | None]:
+    """How far an object's box is above the nearest support below its middle, negative where it is sunk into it; and
+    which of the objects `still` that is, None for the ground. No number where nothing is below."""
+    middle, bottom, _ = _box(out[index], up, to_world)
+    supports: list[tuple[float | None, int | None]] = [
+        (_top(out[other], middle, up, to_world), other) for other in still
+    ]
+    supports.append((floor(middle + (bottom + TOLERANCE - middle @ up) * up), None))
+    near = [(bottom - height, other) for height, other in supports if height is not None]
+    return min(near, key=lambda each: abs(each[0])) if near else (None, None)
+
+
+def flaws(
+    scene: Scene,
+    objects: Sequence[ObjectLatents],
+    moved: Sequence[bool],
+    floor: Floor,
+    walls: Walls | None = None,
+) -> float:
+    """Metres by which objects that moved do not stand as things in rooms do; 0 where all of them do.
+
+    The sum of how deep their boxes reach into others and into walls, how far they float or are sunk, and half their
+    width for each corner that has no floor below it, each where it is above `UNSEEN`; of what leans, half its height.
+    """
+    to_world = np.linalg.inv(scene.camera.world_to_camera)
+    up = np.array([0.0, 1.0, 0.0]) if scene.up_axis == "Y" else np.array([0.0, 0.0, 1.0])
+    free = [bool(own and one.presence) for one, own in zip(objects, moved, strict=True)]
+    found: list[float] = []
+    carriers: dict[int, int] = {}
+    order = sorted(range(len(objects)), key=lambda index: _box(objects[index], up, to_world)[1])
+    still = [index for index in order if objects[index].presence and not free[index]]
+    for index in (index for index in order if free[index]):
+        gap, other = _support(objects, index, still, floor, up, to_world)
+        found.append(0.0 if gap is None else abs(gap))
+        if other is not None:
+            carriers[index] = other
+        still.append(index)
+    boxes, owners, level = _standing(objects, free, carriers, up, to_world)
+    found += [
+        _box(objects[index], up, to_world)[2] - _box(objects[index], up, to_world)[0] @ up
+        for index in range(len(objects))
+        if free[index] and index not in owners
+    ]
+    found += [depth for _, _, depth in overlaps(boxes)]
+    clear = None if walls is None else _clear(boxes, walls, level, up)
+    for number, box in enumerate(boxes):
+        if not box.free or box.carrier is not None:
+            continue
+        if clear is not None:
+            found.append(float(np.linalg.norm(clear(number, box.middle))))
+        found += [float(box.half.min())] * _bare_corners(box, floor, level, up)
+    return float(sum(each for each in found if each > UNSEEN))
+
+
+def _bare_corners(box: Standing, floor: Floor, level: list[int], up: np.ndarray) -> int:
+    """How many corners of a box have no floor below them, though its middle has."""
+
+    def bare(across: np.ndarray) -> bool:
+        point = (box.bottom + TOLERANCE) * up
+        point[level] = box.middle + across
+        return floor(point) is None
+
+    corners = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]]) * (box.half - UNSEEN).clip(0) @ box.axes
+    return 0 if bare(np.zeros(2)) else sum(bare(corner) for corner in corners)
 
 
 def _part(
@@ -90,9 +153,27 @@ def _part(
     to_world: np.ndarray,
 ) -> bool:
     """Pushes what reaches into something else out of it; whether anything was."""
+    boxes, owners, level = _standing(out, free, carriers, up, to_world)
+    shifts = push_apart(boxes, None if walls is None else _clear(boxes, walls, level, up))
+    for index, shift in zip(owners, shifts, strict=True):
+        if shift.any():
+            middle = _box(out[index], up, to_world)[0]
+            middle[level] += shift
+            out[index] = replace(out[index], translation=scene.camera.to_camera(middle))
+    return bool(shifts.any())
+
+
+def _standing(
+    objects: Sequence[ObjectLatents],
+    free: Sequence[bool],
+    carriers: dict[int, int],
+    up: np.ndarray,
+    to_world: np.ndarray,
+) -> tuple[list[Standing], list[int], list[int]]:
+    """The objects that stand upright, their indices, and which axes of the world are level."""
     level = [axis for axis in range(3) if not up[axis]]
     boxes, owners = [], []
-    for index, one in enumerate(out):
+    for index, one in enumerate(objects):
         axes = _axes(one, to_world)
         flat = np.abs(axes @ up) < np.sin(np.radians(LEANING))
         if not one.presence or flat.sum() != 2:
@@ -105,13 +186,7 @@ def _part(
     for box, index in zip(boxes, owners, strict=True):
         carrier = carriers.get(index)
         box.carrier = owners.index(carrier) if carrier in owners else None
-    shifts = push_apart(boxes, None if walls is None else _clear(boxes, walls, level, up))
-    for index, shift in zip(owners, shifts, strict=True):
-        if shift.any():
-            middle = _box(out[index], up, to_world)[0]
-            middle[level] += shift
-            out[index] = replace(out[index], translation=scene.camera.to_camera(middle))
-    return bool(shifts.any())
+    return boxes, owners, level
 
 
 def _clear(boxes: list[Standing], walls: Walls, level: list[int], up: np.ndarray) -> Clear:
