@@ -48,7 +48,9 @@ def check_environment() -> list[Check]:
         "gpu": _gpu,
         "libraries": _libraries,
         "ray casting": _ray_casting,
-        "mini weights": _mini,
+        "mini weights": lambda name: _shipped(name, "mini"),
+        "lift weights": lambda name: _shipped(name, "mini_lift"),
+        "resample weights": lambda name: _shipped(name, "mini_rooms"),
         "blender": _blender,
         "memory": _memory,
     }
@@ -150,7 +152,7 @@ def _gpu(name: str) -> Check:
 
 def _libraries(name: str) -> Check:
     versions, broken = [], []
-    for library in ("diffusers", "transformers", "accelerate", "safetensors", "PIL", "scipy"):
+    for library in ("diffusers", "transformers", "accelerate", "peft", "safetensors", "PIL", "scipy"):
         try:
             module = importlib.import_module(library)
         except Exception as error:
@@ -175,10 +177,10 @@ def _ray_casting(name: str) -> Check:
     return Check(name, True, detail)
 
 
-def _mini(name: str) -> Check:
-    from neuralusd.weights import mini
+def _shipped(name: str, folder: str) -> Check:
+    from neuralusd import weights
 
-    return check_weights(name, mini())
+    return check_weights(name, Path(weights.__file__).parent / folder)
 
 
 def _blender(name: str) -> Check:
