@@ -100,3 +100,12 @@ def test_a_configuration_that_cannot_be_used(tmp_path, monkeypatch, capsys, chan
     assert main(["train", "--config", "own.json", "--world", "world.npz", "--dry-run"]) == 1
     err = capsys.readouterr().err
     assert said in err and "own.json" in err and "bug" not in err
+
+
+def test_of_adapters_little_is_trained(world):
+    whole = estimate_training(SMALL, world)
+    given = {"r": 1, "lora_alpha": 1, "target_modules": ("conv1", "conv2")}
+    adapted = estimate_training(replace(SMALL, adapters=given), world)
+    assert 0 < adapted.trained == adapted.parameters["adapters"] < 0.1 * whole.trained
+    assert adapted.memory["gradients"] == 4 * adapted.trained
+    assert sum(adapted.memory.values()) < sum(whole.memory.values())

@@ -206,7 +206,11 @@ def _configured(args: argparse.Namespace) -> RenderTrainingConfig:
 
 
 def _check_start(args: argparse.Namespace, config: RenderTrainingConfig) -> None:
-    """Published weights are not left out unnoticed."""
+    """Published weights are not left out unnoticed, and adapters have something to adapt."""
+    if config.adapters is not None and not args.initial:
+        raise UsageError(
+            args.parser, f"{args.config} trains adapters of a backend that is there: name it (--initial mini)"
+        )
     if config.published is None or args.from_scratch or args.initial:
         return
     options = (("--diffusion", args.diffusion, config.published[0]), ("--dino", args.dino, config.published[1]))

@@ -24,6 +24,7 @@ from ..datasets.packed import PackedWorld
 from ..models.asset_tokenizer import AssetTokenizer, Keep
 from ..models.tensors import CameraTensors, SceneTensors, TokenTensors
 from ..pipelines.render import NeuralUSDPipeline
+from .adapters import add_adapters
 from .build import build_pipeline
 from .config import RenderTrainingConfig
 from .draws import shared
@@ -121,10 +122,15 @@ def estimate_training(
     part, parts = shared(config.batch_size, gpus, config.per_device_batch)
     pipeline = skeleton(config)
     counts = {name: _count(module) for name, module in pipeline.components.items() if _is_module(module)}
+    pipeline.vae.requires_grad_(False)
+    if config.adapters is not None:
+        with torch.device("meta"):
+            add_adapters(pipeline, config.adapters)
+        counts["adapters"] = _count(pipeline.unet) - counts["unet"]
     every = {parameter for component in pipeline.components.values() if _is_module(component)
              for parameter in component.parameters()}  # fmt: skip
-    frozen = counts["vae"]
-    trained = sum(parameter.numel() for parameter in every) - frozen  # both encoders may be one
+    trained = sum(parameter.numel() for parameter in every if parameter.requires_grad)  # both encoders may be one
+    frozen = sum(parameter.numel() for parameter in every) - trained
     looked_at = np.linspace(0, len(world) - 1, min(len(world), _FRAMES)).astype(int)
     seen = [len(np.unique(world.ids[frame])) for frame in looked_at]
     mean, most = float(np.mean(seen)), max(seen)
@@ -137,7 +143,7 @@ def estimate_training(
         "weights": 4 * (trained + frozen),
         "gradients": 4 * trained,
         "Adam's two moments": 8 * trained,
-        "averaged weights": 4 * trained,
+        "averaged weights": 4 * (trained + frozen - counts["vae"]),
         "activations": peak,
     }
     if gpus > 1:
