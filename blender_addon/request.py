@@ -214,7 +214,8 @@ class ResampleScene(RenderScene):
             stage=self.sent.file,
             camera=self.sent.camera,
             pictures=True,
-            render_backend=self.numbers["backend"],
+            # What draws the scene once a sample is taken: the service's own for samples is another.
+            render_backend=self.numbers["backend"] or "mini",
             **self.wanted,
         )
         task.tell(0.97, "reading the samples")
