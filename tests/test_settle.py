@@ -75,6 +75,16 @@ class TestSettling:
         _, cup = self.settled("Y", lambda s: self.made(s, (1.1, 0.9, 1.2), scale=(0.1, 0.1, 0.12)), others=[table])
         assert self.box(scene, cup)[:, 1].min() == pytest.approx(0.7, abs=1e-5)
 
+    def test_what_reaches_beyond_the_floor_is_pushed_onto_it(self):
+        scene = stages.read(room())
+        chair = self.made(scene, (1.9, 0.4, 1))  # its right half is beyond
+        edge = lambda point: 0.0 if point[0] < 2 else None  # noqa: E731
+        [made] = settle(scene, [chair], [True], edge)
+        assert self.box(scene, made)[:, 0].max() == pytest.approx(2, abs=0.05)
+        assert flaws(scene, [chair], [True], edge) > 0.3 and flaws(scene, [made], [True], edge) == 0
+        [kept] = settle(scene, [chair], [False], edge)
+        assert kept is chair
+
     @pytest.mark.parametrize("up", ["Y", "Z"])
     def test_flaws_are_metres_that_things_fail_to_stand_by(self, up):
         scene, floor, walls = self.ground(up)

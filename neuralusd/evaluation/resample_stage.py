@@ -41,7 +41,7 @@ DRAWN = (COMPLETION, OBJECT, BACKGROUND)
 # Rooms that are authored, samples of each, and the least pixels that an object is compared on.
 MOST, SAMPLES, _FEWEST = 6, 2, 12
 _IDENTICAL = 99.0
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass

@@ -13,8 +13,8 @@ REACH, STACKED, CLEARANCE = 0.5, 0.05, 0.002
 _ROUNDS = 60
 
 Clear = Callable[[int, np.ndarray], np.ndarray]
-"""The index of a box and where its middle (2,) is now, to the way (2,) out of the wall that it is deepest in; zeros
-where it is in none."""
+"""The index of a box and where its middle (2,) is now, to the way (2,) out of the wall that it is deepest in, or onto
+the floor; zeros where it is in none."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ def push_apart(boxes: Sequence[Standing], clear: Clear | None = None) -> np.ndar
     goes with it, and is never pushed out of it.
 
     Args:
-        clear: says where walls are; what stands on something is not kept clear of them.
+        clear: says where walls are, and where the floor ends; what stands on something is not kept clear of them.
     """
     shift = np.zeros((len(boxes), 2))
     area = [float(np.prod(box.half)) for box in boxes]

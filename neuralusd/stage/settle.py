@@ -18,6 +18,8 @@ from .rays import RayCaster
 LEANING = 20.0
 # Metres. What floats by more than this hangs; what is sunk by more is left for who looks at it.
 TOLERANCE = 0.3
+# Metres by which what reaches beyond the floor is pushed back at a time.
+STEP = 0.03
 # Metres. What reaches into something, floats or is sunk by less than this stands for all that people see.
 UNSEEN = 0.02
 
@@ -41,7 +43,8 @@ def settle(
 
     An object within `LEANING` degrees of upright stands upright, its yaw kept. One whose box floats above the nearest
     support below its middle, or is sunk into it, by less than `TOLERANCE` metres rests on it. One whose box reaches
-    into another, or into a wall, is pushed out of it along the ground, by half a metre at most (see `push_apart`).
+    into another, into a wall, or beyond the floor, is pushed back along the ground, by half a metre at most (see
+    `push_apart`).
     Others stay as they are, as do those that did not move.
 
     Args:
@@ -52,7 +55,7 @@ def settle(
     free = [bool(own and one.presence) for one, own in zip(objects, moved, strict=True)]
     out = [_upright(one, up, to_world) if own else one for one, own in zip(objects, free, strict=True)]
     carriers = _rest(scene, out, free, floor, up, to_world)
-    if _part(scene, out, free, carriers, walls, up, to_world):
+    if _part(scene, out, free, carriers, floor, walls, up, to_world):
         _rest(scene, out, free, floor, up, to_world)
     return out
 
@@ -127,20 +130,27 @@ def flaws(
             continue
         if clear is not None:
             found.append(float(np.linalg.norm(clear(number, box.middle))))
-        found += [float(box.half.min())] * _bare_corners(box, floor, level, up)
+        found += [float(box.half.min())] * len(_bare_corners(box, box.middle, floor, level, up))
     return float(sum(each for each in found if each > UNSEEN))
 
 
-def _bare_corners(box: Standing, floor: Floor, level: list[int], up: np.ndarray) -> int:
-    """How many corners of a box have no floor below them, though its middle has."""
+def _bare_corners(box: Standing, middle: np.ndarray, floor: Floor, level: list[int], up: np.ndarray) -> np.ndarray:
+    """(M, 2) from the middle to those corners of a box that have no floor below them, though the middle has."""
 
     def bare(across: np.ndarray) -> bool:
         point = (box.bottom + TOLERANCE) * up
-        point[level] = box.middle + across
+        point[level] = middle + across
         return floor(point) is None
 
     corners = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]]) * (box.half - UNSEEN).clip(0) @ box.axes
-    return 0 if bare(np.zeros(2)) else sum(bare(corner) for corner in corners)
+    return corners[[not bare(np.zeros(2)) and bare(corner) for corner in corners]]
+
+
+def _onto_floor(box: Standing, middle: np.ndarray, floor: Floor, level: list[int], up: np.ndarray) -> np.ndarray:
+    """A step (2,) away from where the floor ends; zeros where the box is on it, or all around it is none."""
+    way = -_bare_corners(box, middle, floor, level, up).sum(0)
+    length = float(np.linalg.norm(way))
+    return STEP * way / length if length > 1e-9 else np.zeros(2)
 
 
 def _part(
@@ -148,13 +158,20 @@ def _part(
     out: list[ObjectLatents],
     free: list[bool],
     carriers: dict[int, int],
+    floor: Floor,
     walls: Walls | None,
     up: np.ndarray,
     to_world: np.ndarray,
 ) -> bool:
     """Pushes what reaches into something else out of it; whether anything was."""
     boxes, owners, level = _standing(out, free, carriers, up, to_world)
-    shifts = push_apart(boxes, None if walls is None else _clear(boxes, walls, level, up))
+    clear = None if walls is None else _clear(boxes, walls, level, up)
+
+    def inside(index: int, middle: np.ndarray) -> np.ndarray:
+        back = np.zeros(2) if clear is None else clear(index, middle)
+        return back if back.any() else _onto_floor(boxes[index], middle, floor, level, up)
+
+    shifts = push_apart(boxes, inside)
     for index, shift in zip(owners, shifts, strict=True):
         if shift.any():
             middle = _box(out[index], up, to_world)[0]
