@@ -84,6 +84,11 @@ class TestSettling:
         assert flaws(scene, [chair], [True], edge) > 0.3 and flaws(scene, [made], [True], edge) == 0
         [kept] = settle(scene, [chair], [False], edge)
         assert kept is chair
+        [beyond] = settle(scene, [self.made(scene, (2.2, 0.4, 1))], [True], edge)  # its middle is, too
+        assert self.box(scene, beyond)[:, 0].max() == pytest.approx(2, abs=0.05)
+        far = self.made(scene, (4, 0.4, 1))
+        assert flaws(scene, [made, far], [True, True], edge) == pytest.approx(0.8)
+        assert flaws(scene, [far], [True], lambda point: None) == 0  # nothing is known of any floor
 
     @pytest.mark.parametrize("up", ["Y", "Z"])
     def test_flaws_are_metres_that_things_fail_to_stand_by(self, up):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..latents import ObjectLatents
 from ..scene import Camera, Scene
-from .apart import CLEARANCE, Clear, Standing, overlaps, push_apart
+from .apart import CLEARANCE, REACH, Clear, Standing, overlaps, push_apart
 from .geometry import Piece
 from .latents import quaternion_of, rotation_of
 from .rays import RayCaster
@@ -101,22 +101,29 @@ def flaws(
 ) -> float:
     """Metres by which objects that moved do not stand as things in rooms do; 0 where all of them do.
 
-    The sum of how deep their boxes reach into others and into walls, how far they float or are sunk, and half their
-    width for each corner that has no floor below it, each where it is above `UNSEEN`; of what leans, half its height.
+    The sum of how deep their boxes reach into others and into walls, how far they float or are sunk, half their width
+    for each corner that has no floor below it, and the longest side of what is above nothing where others are not, each
+    where it is above `UNSEEN`; of what leans, half its height.
     """
     to_world = np.linalg.inv(scene.camera.world_to_camera)
     up = np.array([0.0, 1.0, 0.0]) if scene.up_axis == "Y" else np.array([0.0, 0.0, 1.0])
     free = [bool(own and one.presence) for one, own in zip(objects, moved, strict=True)]
     found: list[float] = []
+    above_nothing: list[float] = []
     carriers: dict[int, int] = {}
     order = sorted(range(len(objects)), key=lambda index: _box(objects[index], up, to_world)[1])
     still = [index for index in order if objects[index].presence and not free[index]]
     for index in (index for index in order if free[index]):
         gap, other = _support(objects, index, still, floor, up, to_world)
-        found.append(0.0 if gap is None else abs(gap))
+        if gap is None:
+            above_nothing.append(float(np.max(objects[index].scale)))
+        else:
+            found.append(abs(gap))
         if other is not None:
             carriers[index] = other
         still.append(index)
+    if found:  # else nothing is known of any floor
+        found += above_nothing
     boxes, owners, level = _standing(objects, free, carriers, up, to_world)
     found += [
         _box(objects[index], up, to_world)[2] - _box(objects[index], up, to_world)[0] @ up
@@ -137,13 +144,26 @@ def flaws(
 def _bare_corners(box: Standing, middle: np.ndarray, floor: Floor, level: list[int], up: np.ndarray) -> np.ndarray:
     """(M, 2) from the middle to those corners of a box that have no floor below them, though the middle has."""
 
-    def bare(across: np.ndarray) -> bool:
-        point = (box.bottom + TOLERANCE) * up
-        point[level] = middle + across
-        return floor(point) is None
-
     corners = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]]) * (box.half - UNSEEN).clip(0) @ box.axes
-    return corners[[not bare(np.zeros(2)) and bare(corner) for corner in corners]]
+    there = _has_floor(box, middle, floor, level, up)
+    return corners[[there and not _has_floor(box, middle + corner, floor, level, up) for corner in corners]]
+
+
+def _has_floor(box: Standing, at: np.ndarray, floor: Floor, level: list[int], up: np.ndarray) -> bool:
+    """Whether there is a floor at or below a box's bottom, where (2,) it is looked for."""
+    point = (box.bottom + TOLERANCE) * up
+    point[level] = at
+    return floor(point) is not None
+
+
+def _to_floor(box: Standing, middle: np.ndarray, floor: Floor, level: list[int], up: np.ndarray) -> np.ndarray:
+    """The way (2,) from where there is no floor to the nearest place within `REACH` where there is one, or zeros."""
+    angles = np.arange(16) / 16 * 2 * np.pi
+    for reach in np.linspace(0.2, 1.0, 5) * REACH:
+        for way in reach * np.stack([np.cos(angles), np.sin(angles)], 1):
+            if _has_floor(box, middle + way, floor, level, up):
+                return way
+    return np.zeros(2)
 
 
 def _onto_floor(box: Standing, middle: np.ndarray, floor: Floor, level: list[int], up: np.ndarray) -> np.ndarray:
@@ -168,6 +188,8 @@ def _part(
     clear = None if walls is None else _clear(boxes, walls, level, up)
 
     def inside(index: int, middle: np.ndarray) -> np.ndarray:
+        if not _has_floor(boxes[index], middle, floor, level, up):
+            return _to_floor(boxes[index], middle, floor, level, up)
         back = np.zeros(2) if clear is None else clear(index, middle)
         return back if back.any() else _onto_floor(boxes[index], middle, floor, level, up)
 
