@@ -52,9 +52,8 @@ def push_apart(boxes: Sequence[Standing], clear: Clear | None = None) -> np.ndar
         for i, box in enumerate(boxes):
             if clear is not None and box.free and box.carrier is None:
                 back = clear(i, box.middle + shift[i])
-                if back.any():
+                if back.any() and _push(boxes, shift, i, back):
                     still = False
-                    _push(boxes, shift, i, back)
             for j in range(i + 1, len(boxes)):
                 one, other = boxes[i], boxes[j]
                 if not (one.free or other.free) or j in _carriers(boxes, i) or i in _carriers(boxes, j):
@@ -64,10 +63,9 @@ def push_apart(boxes: Sequence[Standing], clear: Clear | None = None) -> np.ndar
                 way = _way_out(one, one.middle + shift[i], other, other.middle + shift[j])
                 if way is None:
                     continue
-                still = False
                 part = area[j] / (area[i] + area[j]) if one.free and other.free else float(one.free)
-                _push(boxes, shift, i, part * way)
-                _push(boxes, shift, j, (part - 1) * way)
+                pushed = [_push(boxes, shift, i, part * way), _push(boxes, shift, j, (part - 1) * way)]
+                still = still and not any(pushed)
         if still:
             break
     return shift
@@ -98,7 +96,8 @@ def _carriers(boxes: Sequence[Standing], index: int) -> list[int]:
     return found
 
 
-def _push(boxes: Sequence[Standing], shift: np.ndarray, index: int, way: np.ndarray) -> None:
+def _push(boxes: Sequence[Standing], shift: np.ndarray, index: int, way: np.ndarray) -> bool:
+    """Whether it went anywhere: what is at the end of its reach does not."""
     before = shift[index].copy()
     after = before + way
     length = float(np.linalg.norm(after))
@@ -107,6 +106,7 @@ def _push(boxes: Sequence[Standing], shift: np.ndarray, index: int, way: np.ndar
     for other in range(len(boxes)):
         if other != index and boxes[other].free and index in _carriers(boxes, other):
             shift[other] += after - before
+    return bool(np.abs(after - before).max() > 1e-4)
 
 
 def _way_out(one: Standing, at: np.ndarray, other: Standing, there: np.ndarray) -> np.ndarray | None:

@@ -158,8 +158,8 @@ def _has_floor(box: Standing, at: np.ndarray, floor: Floor, level: list[int], up
 
 def _to_floor(box: Standing, middle: np.ndarray, floor: Floor, level: list[int], up: np.ndarray) -> np.ndarray:
     """The way (2,) from where there is no floor to the nearest place within `REACH` where there is one, or zeros."""
-    angles = np.arange(16) / 16 * 2 * np.pi
-    for reach in np.linspace(0.2, 1.0, 5) * REACH:
+    angles = np.arange(8) / 8 * 2 * np.pi
+    for reach in np.linspace(0.25, 1.0, 4) * REACH:
         for way in reach * np.stack([np.cos(angles), np.sin(angles)], 1):
             if _has_floor(box, middle + way, floor, level, up):
                 return way
@@ -187,9 +187,13 @@ def _part(
     boxes, owners, level = _standing(out, free, carriers, up, to_world)
     clear = None if walls is None else _clear(boxes, walls, level, up)
 
+    away: dict[int, np.ndarray] = {}
+
     def inside(index: int, middle: np.ndarray) -> np.ndarray:
         if not _has_floor(boxes[index], middle, floor, level, up):
-            return _to_floor(boxes[index], middle, floor, level, up)
+            if index not in away:
+                away[index] = _to_floor(boxes[index], middle, floor, level, up)
+            return away[index]
         back = np.zeros(2) if clear is None else clear(index, middle)
         return back if back.any() else _onto_floor(boxes[index], middle, floor, level, up)
 
