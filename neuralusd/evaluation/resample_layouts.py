@@ -45,7 +45,7 @@ SETTLED, BEST = "{}, settled", f"{{}}, settled, best of {TRIES}"
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 # Rooms of the grammar that samples are told from.
 REFERENCE = 400
-_VERSION = 4
+_VERSION = 5
 
 
 @dataclass

@@ -21,7 +21,7 @@ UNCONDITIONAL, COMPLETION, LAYOUT, OBJECT, BACKGROUND, CAMERA = OPERATIONS = (
 MEANING = {
     UNCONDITIONAL: "nothing is kept",
     COMPLETION: "half of the objects, the background and the camera are kept, the other objects go, new ones may come",
-    LAYOUT: "all poses and sizes are sampled, all else is kept",
+    LAYOUT: "all poses are sampled, all else is kept, sizes with the looks",
     OBJECT: "pose, size and look of one object are sampled, on which nothing stands; all else is kept",
     BACKGROUND: "the background is sampled, all else is kept",
     CAMERA: "the focal length is sampled, all else is kept",

@@ -94,7 +94,7 @@ class MarginalRow:
                 model = int(rooms.model[room[pick], slot[pick]])
                 made = replace(made, appearance=self.space.object(room[pick], slot[pick]).appearance)
             if alpha.pose < 1:
-                made = self.posed(made, model, rng)
+                made = self.posed(made, model, rng, grown=alpha.appearance < 1)
             objects.append(made)
         if task.invents:
             wanted = int((rooms.model[int(rng.integers(len(rooms)))] >= 0).sum())
@@ -109,11 +109,11 @@ class MarginalRow:
             background = self.space.backgrounds[int(rng.integers(len(rooms)))]
         return replace(task.scene, objects=objects, focal=focal, background=background)
 
-    def posed(self, one: ObjectLatents, model: int, rng: np.random.Generator) -> ObjectLatents:
+    def posed(self, one: ObjectLatents, model: int, rng: np.random.Generator, grown: bool = True) -> ObjectLatents:
         rooms = self.space.rooms
         found = np.nonzero(rooms.model == model) if self.of_model and model >= 0 else np.nonzero(rooms.model >= 0)
         pick = int(rng.integers(len(found[0])))
-        return _put(one, self.space.object(found[0][pick], found[1][pick]))
+        return _put(one, self.space.object(found[0][pick], found[1][pick]), grown)
 
 
 @dataclass
@@ -189,9 +189,9 @@ class RetrievalRow:
             alone = MarginalRow(self.space, of_model=True)
             for index, one in enumerate(objects):
                 if index in matches:
-                    objects[index] = _put(one, self.space.object(room, matches[index]))
+                    objects[index] = _put(one, self.space.object(room, matches[index]), grown=False)
                 else:  # nothing there is like it
-                    objects[index] = alone.posed(one, self.space.nearest(one.appearance)[0], rng)
+                    objects[index] = alone.posed(one, self.space.nearest(one.appearance)[0], rng, grown=False)
         elif task.operation == OBJECT and slots:
             [index] = task.changed
             # Of what is left over, the one that is most like in size: the others stand for what is kept.
@@ -207,9 +207,10 @@ class RetrievalRow:
         return replace(scene, objects=objects, focal=focal, background=background)
 
 
-def _put(one: ObjectLatents, other: ObjectLatents) -> ObjectLatents:
-    """An object where another is, as large."""
-    return replace(one, translation=other.translation, rotation=other.rotation, scale=other.scale)
+def _put(one: ObjectLatents, other: ObjectLatents, grown: bool) -> ObjectLatents:
+    """An object where another is, and as large where it may be `grown`."""
+    scale = other.scale if grown else one.scale
+    return replace(one, translation=other.translation, rotation=other.rotation, scale=scale)
 
 
 def digest_of(pipeline: ResamplePipeline) -> str:

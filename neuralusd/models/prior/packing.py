@@ -78,7 +78,8 @@ def unpack(
     drawn: Variables, scene: SceneLatents, anchors: Anchors, prior: ScenePrior, encoder: str, revision: str
 ) -> list[SceneLatents]:
     """Samples of `scene`, one a row of `drawn`. A variable that is anchored by 1 is the very array of the scene; what
-    was sampled in an empty slot follows the scene's own objects."""
+    was sampled in an empty slot follows the scene's own objects. What keeps its look keeps its size, which is a part of
+    the pose: furniture does not grow."""
     shape = (prior.config.tokens, prior.config.token_dim)
     pose = (drawn.pose * prior.pose_deviation + prior.pose_mean).double().cpu().numpy()
     focal = np.exp((drawn.camera * prior.camera_deviation + prior.camera_mean).double().cpu().numpy())
@@ -101,7 +102,7 @@ def unpack(
                 if alpha.pose == 1 or not made.presence:
                     made.translation, made.rotation, made.scale = own.translation, own.rotation, own.scale
                 if alpha.appearance == 1 or not made.presence:
-                    made.appearance = own.appearance
+                    made.appearance, made.scale = own.appearance, own.scale
             objects.append(made)
         out.append(
             SceneLatents(
