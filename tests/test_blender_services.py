@@ -157,7 +157,11 @@ result["render"] = refused(bpy.ops.neuralusd.render)
         assert {"neuralusd", "torch", "usd-core"} <= missing.keys() and all(
             "Set Up" in cure for cure in missing.values()
         )
-        assert all(ok for _, ok, _, _ in found["good"]) and found["good"][-1][:3] == ["Weights", True, "mini"]
+        assert all(ok for _, ok, _, _ in found["good"]) and found["good"][-1][:3] == [
+            "Weights",
+            True,
+            "mini, mini-rooms",
+        ]
         assert "encode" in found["good"][-2][2] and "not built yet: compose, depict" in found["good"][-2][2]
         assert "/no/such/python" in found["render"]
 

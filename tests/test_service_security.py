@@ -555,7 +555,7 @@ class TestWeights:
         assert not list(tmp_path.glob("ran-*"))
 
     def test_a_shared_service_uses_what_it_was_told_to(self, running, alice, root, tmp_path):
-        assert alice.info()["backends"] == ["mini"]
+        assert alice.info()["backends"] == ["mini", "mini-rooms"]
         for name in ("owner/model", str(tmp_path), "root:", "../x"):
             with pytest.raises(ServiceError, match="not among the weights that this service uses: mini"):
                 alice.submit("encode", stage="root:shot.usda", backend=name)

@@ -1,7 +1,7 @@
 """Differentiable Perspective-n-Point: poses from points in space and where a camera sees them (3DVADER, section 3.2).
 
-A closed form starts it: EPnP (Lepetit et al., 2009), and scaled orthography for points in a plane or seen from afar,
-where EPnP has no one answer. Levenberg-Marquardt brings every start to the least reprojection error, and the best is
+Closed forms start it: EPnP (Lepetit et al., 2009); scaled orthography for points in a plane or seen from afar, where
+EPnP has no one answer; and the homography of a plane. Levenberg-Marquardt brings every start to the least reprojection error, and the best is
 taken. All of that is without gradients; one Newton step more, from where the gradient is zero, changes nothing and has
 the derivatives of the implicit function theorem: those of the optimum itself, with respect to points, image points and
 weights.
@@ -101,7 +101,11 @@ def _solve(points: torch.Tensor, image: torch.Tensor, weights: torch.Tensor) -> 
     # In the points' own axes and of size 1, so that no threshold depends on units.
     local = around @ axes / size[:, None, None]
     lengths = variances.sqrt() / size.unsqueeze(-1)
-    starts = [*_scaled_orthography(local, image, weights, lengths), *_epnp(local, image, weights, lengths)]
+    starts = [
+        *_scaled_orthography(local, image, weights, lengths),
+        _homography(local, image, weights),
+        *_epnp(local, image, weights, lengths),
+    ]
     count = len(starts)
     rotation = torch.stack([start[0] for start in starts], 1).flatten(0, 1)
     translation = torch.stack([start[1] for start in starts], 1).flatten(0, 1)
@@ -143,6 +147,24 @@ def _scaled_orthography(
         depth = 1 / stretch.mean(-1, keepdim=True).clamp_min(1e-6)
         poses.append((rotation, torch.cat([seen.squeeze(1) * depth, -depth], -1)))
     return poses
+
+
+def _homography(local: torch.Tensor, image: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The pose of points in the plane of their first two axes, from the linear map of that plane to the picture."""
+    flat = torch.cat([local[..., :2], torch.ones_like(local[..., :1])], -1)
+    none = torch.zeros_like(flat)
+    # X + u Z = 0 and Y + v Z = 0, where (X, Y, Z) is linear in (x, y, 1).
+    rows = torch.cat(
+        [torch.cat([flat, none, image[..., :1] * flat], -1), torch.cat([none, flat, image[..., 1:] * flat], -1)], 1
+    )
+    rows = rows * torch.cat([weights, weights], 1).sqrt().unsqueeze(-1)
+    found = torch.linalg.eigh(rows.mT @ rows)[1][:, :, 0].unflatten(-1, (3, 3))
+    found = found / found[:, :, :2].norm(dim=1).mean(-1).clamp_min(1e-9)[:, None, None]
+    found = found * torch.where(found[:, 2, 2] > 0, -1.0, 1.0)[:, None, None].to(found.dtype)  # before the camera
+    left, _, right = torch.linalg.svd(found[:, :, :2], full_matrices=False)
+    columns = left @ right
+    rotation = torch.cat([columns, torch.linalg.cross(columns[:, :, :1], columns[:, :, 1:], dim=1)], 2)
+    return rotation, found[:, :, 2]
 
 
 def _epnp(
