@@ -1,10 +1,10 @@
 """Differentiable Perspective-n-Point: poses from points in space and where a camera sees them (3DVADER, section 3.2).
 
 Closed forms start it: EPnP (Lepetit et al., 2009); scaled orthography for points in a plane or seen from afar, where
-EPnP has no one answer; and the homography of a plane. Levenberg-Marquardt brings every start to the least reprojection error, and the best is
-taken. All of that is without gradients; one Newton step more, from where the gradient is zero, changes nothing and has
-the derivatives of the implicit function theorem: those of the optimum itself, with respect to points, image points and
-weights.
+EPnP has no one answer; and the homography of a plane. Levenberg-Marquardt brings every start to the least reprojection
+error, and the best is taken. All of that is without gradients; one Newton step more, from where the gradient is zero,
+changes nothing and has the derivatives of the implicit function theorem: those of the optimum itself, with respect to
+points, image points and weights.
 
 Camera space looks down -Z with +Y up. Image points are where rays meet the plane z = -1: (x / -z, y / -z).
 """
