@@ -70,33 +70,32 @@ def load_backend(backend: str | Path = DEFAULT_BACKEND, device: str | None = Non
 def _load(location: str, device: str) -> NeuralUSDPipeline:
     import torch
 
+    pipeline = _read(location, torch.float16 if device.startswith("cuda") else torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device)
+
+
+def _read(location: str, dtype: torch.dtype) -> NeuralUSDPipeline:
     from .pipelines.render import NeuralUSDPipeline
 
     folder = Path(location)
-    dtype = torch.float16 if device.startswith("cuda") else torch.float32
     if (folder / ADAPTERS_FILE).is_file():
-        pipeline = _with_adapters(folder, dtype)
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline.to(device)
+        return _with_adapters(folder, dtype)
     if folder.is_dir() and not (folder / "model_index.json").is_file():
         raise BackendError(f"{folder} has no model_index.json, so it is not a folder of a diffusers pipeline")
-    pipeline = read_pipeline(NeuralUSDPipeline, location, f"the backend '{location}'", dtype)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
+    return read_pipeline(NeuralUSDPipeline, location, f"the backend '{location}'", dtype)
 
 
 def _with_adapters(folder: Path, dtype: torch.dtype) -> NeuralUSDPipeline:
     """The pipeline that adapters were trained on, with them in its denoiser."""
     from safetensors import SafetensorError
 
-    from .pipelines.render import NeuralUSDPipeline
-
     try:
         about = json.loads((folder / ADAPTERS_FILE).read_text(encoding="utf-8"))
         base, of, revision = (str(about[key]) for key in ("base", "base_revision", "revision"))
     except (ValueError, KeyError, TypeError) as error:
         raise BackendError(f"{folder / ADAPTERS_FILE} does not say what the adapters belong to: {error}") from error
-    pipeline = read_pipeline(NeuralUSDPipeline, find_backend(base), f"the backend '{base}' of {folder}", dtype)
+    pipeline = _read(find_backend(base), dtype)
     if backend_revision(pipeline) != of:
         raise BackendError(
             f"the adapters in {folder} belong to revision '{of}' of '{base}', here is '{backend_revision(pipeline)}'; "

@@ -151,9 +151,11 @@ def resample(
     plan = _plan(base, scene, views, asked, pipeline)
     report(progress, _READ, _STEPS)
 
+    attempts = int(tries) if settle else 1
+
     def draw(numbers: Sequence[int], attempt: int) -> list[SceneLatents]:
         def step(done: float) -> None:
-            report(progress, _READ + int((attempt + done) / (tries if settle else 1) * (_SAMPLED - _READ)), _STEPS)
+            report(progress, _READ + int((attempt + done) / attempts * (_SAMPLED - _READ)), _STEPS)
 
         return pipeline(
             plan.latents,
@@ -166,7 +168,7 @@ def resample(
         )
 
     try:
-        drawn = draw_to_stand(draw, _Judge(plan, views, pipeline, settle), int(samples), int(tries) if settle else 1)
+        drawn = draw_to_stand(draw, _Judge(plan, views, pipeline, settle), int(samples), attempts)
     except ValueError as error:
         raise EditError(f"{scene.source} cannot be resampled: {error}") from error
     made = Variations(base, output, int(samples), sorted({path.split("/")[1] for path in plan.may_change}))

@@ -71,9 +71,9 @@ def push_apart(boxes: Sequence[Standing], clear: Clear | None = None) -> np.ndar
     return shift
 
 
-def overlaps(boxes: Sequence[Standing]) -> list[tuple[int, int, float]]:
-    """Indices of boxes of which one may be pushed that reach into each other, and the metres that would part them; what
-    one carries does not count."""
+def overlaps(boxes: Sequence[Standing]) -> list[float]:
+    """Of each two boxes that reach into each other, and of which one may be pushed, the metres that would part them;
+    what one carries does not count."""
     found = []
     for i, one in enumerate(boxes):
         for j in range(i + 1, len(boxes)):
@@ -83,7 +83,7 @@ def overlaps(boxes: Sequence[Standing]) -> list[tuple[int, int, float]]:
             height = min(one.top, other.top) - max(one.bottom, other.bottom)
             way = _way_out(one, one.middle, other, other.middle) if height > 0 else None
             if way is not None:
-                found.append((i, j, min(height, float(np.linalg.norm(way)))))
+                found.append(min(height, float(np.linalg.norm(way))))
     return found
 
 

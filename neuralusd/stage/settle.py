@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -65,17 +65,25 @@ def _rest(
 ) -> dict[int, int]:
     """Brings what nearly stands onto what is below it; says on which object, by their indices."""
     carriers = {}
-    order = sorted(range(len(out)), key=lambda index: _box(out[index], up, to_world)[1])
-    still = [index for index in order if out[index].presence and not free[index]]
-    for index in (index for index in order if free[index]):
-        gap, other = _support(out, index, still, floor, up, to_world)
+    for index, gap, other in _supports(out, free, floor, up, to_world):
         if gap is not None and abs(gap) <= TOLERANCE:
             middle = _box(out[index], up, to_world)[0]
             out[index] = replace(out[index], translation=scene.camera.to_camera(middle - gap * up))
             if other is not None:
                 carriers[index] = other
-        still.append(index)
     return carriers
+
+
+def _supports(
+    out: Sequence[ObjectLatents], free: Sequence[bool], floor: Floor, up: np.ndarray, to_world: np.ndarray
+) -> Iterator[tuple[int, float | None, int | None]]:
+    """The free objects from below, each with what `_support` says of it among those that are kept or came before, which
+    may have been moved meanwhile."""
+    order = sorted(range(len(out)), key=lambda index: _box(out[index], up, to_world)[1])
+    still = [index for index in order if out[index].presence and not free[index]]
+    for index in (index for index in order if free[index]):
+        yield index, *_support(out, index, still, floor, up, to_world)
+        still.append(index)
 
 
 def _support(
@@ -103,7 +111,7 @@ def flaws(
 
     The sum of how deep their boxes reach into others and into walls, how far they float or are sunk, half their width
     for each corner that has no floor below it, and the longest side of what is above nothing where others are not, each
-    where it is above `UNSEEN`; of what leans, half its height.
+    where it is above `UNSEEN`; of what leans, half its height. Arguments are those of `settle`.
     """
     to_world = np.linalg.inv(scene.camera.world_to_camera)
     up = np.array([0.0, 1.0, 0.0]) if scene.up_axis == "Y" else np.array([0.0, 0.0, 1.0])
@@ -111,17 +119,13 @@ def flaws(
     found: list[float] = []
     above_nothing: list[float] = []
     carriers: dict[int, int] = {}
-    order = sorted(range(len(objects)), key=lambda index: _box(objects[index], up, to_world)[1])
-    still = [index for index in order if objects[index].presence and not free[index]]
-    for index in (index for index in order if free[index]):
-        gap, other = _support(objects, index, still, floor, up, to_world)
+    for index, gap, other in _supports(objects, free, floor, up, to_world):
         if gap is None:
             above_nothing.append(float(np.max(objects[index].scale)))
         else:
             found.append(abs(gap))
         if other is not None:
             carriers[index] = other
-        still.append(index)
     if found:  # else nothing is known of any floor
         found += above_nothing
     boxes, owners, level = _standing(objects, free, carriers, up, to_world)
@@ -130,7 +134,7 @@ def flaws(
         for index in range(len(objects))
         if free[index] and index not in owners
     ]
-    found += [depth for _, _, depth in overlaps(boxes)]
+    found += overlaps(boxes)
     clear = None if walls is None else _clear(boxes, walls, level, up)
     for number, box in enumerate(boxes):
         if not box.free or box.carrier is not None:
@@ -143,7 +147,6 @@ def flaws(
 
 def _bare_corners(box: Standing, middle: np.ndarray, floor: Floor, level: list[int], up: np.ndarray) -> np.ndarray:
     """(M, 2) from the middle to those corners of a box that have no floor below them, though the middle has."""
-
     corners = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]]) * (box.half - UNSEEN).clip(0) @ box.axes
     there = _has_floor(box, middle, floor, level, up)
     return corners[[there and not _has_floor(box, middle + corner, floor, level, up) for corner in corners]]
@@ -186,7 +189,6 @@ def _part(
     """Pushes what reaches into something else out of it; whether anything was."""
     boxes, owners, level = _standing(out, free, carriers, up, to_world)
     clear = None if walls is None else _clear(boxes, walls, level, up)
-
     away: dict[int, np.ndarray] = {}
 
     def inside(index: int, middle: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from accelerate.utils import DistributedDataParallelKwargs, broadcast, set_seed
 from diffusers.training_utils import EMAModel
 from tqdm import tqdm
 
-from ..backends import backend_revision, find_backend
+from ..backends import backend_revision, load_backend
 from ..datasets.packed import PackedWorld
 from ..models.precision import best_precision
 from ..pipelines.render import NeuralUSDPipeline
@@ -63,7 +63,7 @@ def train_render(
         on_checkpoint: called with the averaged pipeline at each checkpoint.
 
     Raises:
-        BackendError: what `diffusion` or `dino` names cannot be used.
+        BackendError: what `diffusion`, `dino` or `initial` names cannot be used.
         ValueError: the world, the batch or a checkpoint does not fit; the loss is not finite any more; or adapters are
             trained, and there is no `initial`.
     """
@@ -214,7 +214,7 @@ def check_size(world: PackedWorld, config: RenderTrainingConfig) -> None:
 
 def _start_from(pipeline: NeuralUSDPipeline, initial: str | Path) -> str:
     """Takes a backend's weights where they fit; its revision."""
-    given = NeuralUSDPipeline.from_pretrained(find_backend(initial), use_safetensors=True)
+    given = load_backend(initial, "cpu")
     for name in TRAINED:
         own, other = getattr(pipeline, name).state_dict(), getattr(given, name).state_dict()
         same = {key: value for key, value in other.items() if key in own and own[key].shape == value.shape}
