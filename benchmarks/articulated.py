@@ -1,10 +1,12 @@
-"""What parts that move are worth: frames that were not trained on, by an articulated and by a rigid autodecoder at an
-equal budget, as a Markdown table, and a picture.
+"""What parts that move are worth: frames that were not trained on, by articulated and by rigid autodecoders at an equal
+budget, as a Markdown table, and a picture.
 
-python benchmarks/articulated.py --world clips [--out out] [--row NAME] [--steps 300] [--resolution 24] [--clips 5]
+python benchmarks/articulated.py --world clips [--out out] [--kind NAME] [--row NAME] [--clips 3] [--steps 3000]
 
-`neuralusd data articulated --out clips` makes the world. Every fifth frame of each clip is held back. Rows that an
-earlier call trained are not trained again, so rows may also be made by several calls at once.
+`neuralusd data articulated --out clips --clips 30 --frames 72` makes the world. Keypoints and the canonical space are
+shared by objects of a kind, as by the faces of the paper, so each kind has a model of its own. Every fifth frame of a
+clip is held back. What an earlier call trained is not trained again, so kinds and rows may be made by several calls at
+once.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import torch
 
+from neuralusd.datasets.articulated_furniture import KINDS
 from neuralusd.datasets.clips import Clips, load_clips, read_clips
 from neuralusd.evaluation.metrics import psnr
 from neuralusd.training.articulated import (
@@ -31,12 +35,18 @@ from neuralusd.training.articulated import (
 )
 
 # Name, what it says in the table, and how its configuration differs.
-ROWS = {
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "rigid": ("rigid, cameras given", {"motion": "none"}),
     "given": ("parts, poses given", {"motion": "given"}),
-    "estimated": ("parts, poses estimated, cameras given", {"motion": "estimated"}),
-    "one": ("one part, pose estimated, nothing given", {"motion": "estimated", "cameras": "estimated", "parts": 0}),
-    "all": ("parts, poses estimated, nothing given", {"motion": "estimated", "cameras": "estimated"}),
+    "estimated": ("parts, poses estimated, cameras given", {}),
+    "anywhere": ("... keypoints looked for in all of the picture", {"reach": 0.0, "warm_steps": 300}),
+    "astray": ("... parts may leave the cube", {"stray_weight": 0.0}),
+    "fast": ("... keypoints learn as fast as the rest", {"keypoint_lr": 1.0}),
+    "anyhow": ("... parts begin anywhere", {"prior": 0.0}),
+    "unclaimed": ("... density claims no place (the paper's footnote 3)", {"claims": False}),
+    "unturned": ("... no equivariance", {"equivariance_weight": 0.0}),
+    "one": ("one part, pose estimated, nothing given", {"cameras": "estimated", "parts": 0}),
+    "all": ("parts, poses estimated, nothing given", {"cameras": "estimated"}),
 }
 COLORS = ((0.85, 0.85, 0.8), (0.9, 0.3, 0.25), (0.25, 0.6, 0.9), (0.4, 0.8, 0.35), (0.9, 0.75, 0.25), (0.7, 0.4, 0.8))
 
@@ -45,19 +55,18 @@ def configuration(name: str, clips: Clips, given: argparse.Namespace) -> Articul
     """Of a row. All of them take as many steps that render."""
     differs = dict(ROWS[name][1])
     parts = differs.pop("parts", clips.motion.shape[2])
-    decoder = {**MINI_ARTICULATED.decoder, "channels": given.channels, "parts": parts}
-    warm, rigid = (given.warm, given.steps // 4) if differs["motion"] == "estimated" else (0, 0)
+    keypoints = {**MINI_ARTICULATED.keypoints, "reach": differs.pop("reach", MINI_ARTICULATED.keypoints["reach"])}
+    estimated = differs.get("motion", "estimated") == "estimated"
     return replace(
         MINI_ARTICULATED,
-        decoder=decoder,
-        keypoints={"points": 8, "size": 32, "channels": 8, "depth": 3},
+        decoder={**MINI_ARTICULATED.decoder, "channels": given.channels, "parts": parts},
+        keypoints=keypoints,
         objects=min(given.objects, len(clips)),
         resolution=given.resolution,
         samples=given.samples,
         lr=given.lr,
-        warm_steps=warm,
-        rigid_steps=0 if parts < 2 else rigid,
-        steps=given.steps + warm,
+        rigid_steps=given.steps // 4 if estimated and parts else 0,
+        steps=given.steps + differs.get("warm_steps", 0),
         **differs,
     )
 
@@ -127,40 +136,57 @@ def enlarged(picture: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(framed)
 
 
+def of_kind(clips: Clips, kind: str, count: int) -> Clips:
+    """The first so many clips of a kind."""
+    chosen = [index for index, name in enumerate(clips.names) if name.endswith(f"_{kind}")][:count]
+    if not chosen:
+        raise SystemExit(f"the world has no clip of a {kind}; `neuralusd data articulated --kind {kind}` makes some")
+    arrays = {name: value[chosen] for name, value in vars(clips).items() if isinstance(value, np.ndarray)}
+    texts = {"names": [clips.names[index] for index in chosen], "texts": [clips.texts[index] for index in chosen]}
+    return Clips(**{**arrays, **texts, "motion": arrays["motion"][:, :, : int(arrays["parts"].max())]})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--world", required=True, help="of `neuralusd data articulated`, or an .npz of `save_clips`")
     parser.add_argument("--out", type=Path, default=Path("out/articulated"))
-    parser.add_argument("--row", action="append", choices=ROWS, help="only these rows (default: all)")
-    parser.add_argument("--clips", type=int, default=5, help="the first so many of the world's")
-    parser.add_argument("--steps", type=int, default=300, help="that render")
-    parser.add_argument("--warm", type=int, default=300, help="that teach the keypoints alone, before")
+    parser.add_argument("--kind", action="append", choices=KINDS, help="only these (default: all)")
+    parser.add_argument("--row", action="append", choices=ROWS, help="only these rows (default: the first three)")
+    parser.add_argument("--clips", type=int, default=3, help="of each kind")
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--objects", type=int, default=1, help="clips a step, of four frames each")
     parser.add_argument("--resolution", type=int, default=24)
     parser.add_argument("--samples", type=int, default=20)
     parser.add_argument("--lr", type=float, default=5e-3)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--channels", type=int, nargs="+", default=[32, 16, 8])
     parser.add_argument("--picture", nargs="*", choices=ROWS, default=["rigid", "given", "estimated"])
     given = parser.parse_args()
-    clips = load_clips(given.world) if given.world.endswith(".npz") else read_clips(given.world)
-    fields = {name: value[: given.clips] for name, value in vars(clips).items()}
-    clips = Clips(**{**fields, "motion": fields["motion"][:, :, : int(fields["parts"].max())]})
-    models, table = {}, []
-    for name in given.row or ROWS:
-        config = configuration(name, clips, given)
-        folder = given.out / name
-        if (folder / "training_config.json").exists():
-            model = load_articulated(folder)
-        else:
-            model = train_articulated(clips, config, folder, mixed_precision="no", checkpoint_steps=100, log_steps=10)
-        models[name] = model
-        found = measure(model, clips)
-        (folder / "measured.json").write_text(json.dumps(found))
-        table.append(f"| {ROWS[name][0]} | {found['psnr']:.2f} | {found['iou']:.3f} |")
-    print("| | PSNR, dB | IoU |\n| --- | --- | --- |\n" + "\n".join(table))
-    chosen = {name: models[name] for name in given.picture if name in models}
-    if chosen:
-        sheet(chosen, clips, list(range(len(clips))), 96).save(given.out / "articulated.png")
+    world = load_clips(given.world) if given.world.endswith(".npz") else read_clips(given.world)
+    kinds, rows = given.kind or list(KINDS), given.row or list(ROWS)[:3]
+    table: dict[str, list[str]] = {name: [] for name in rows}
+    pictures = []
+    for kind in kinds:
+        clips, models = of_kind(world, kind, given.clips), {}
+        for name in rows:
+            config, folder = configuration(name, clips, given), given.out / kind / name
+            if (folder / "training_config.json").exists():
+                model = load_articulated(folder)
+            else:
+                model = train_articulated(
+                    clips, config, folder, seed=given.seed, mixed_precision="no", checkpoint_steps=300, log_steps=25
+                )
+            models[name] = model
+            found = measure(model, clips)
+            (folder / "measured.json").write_text(json.dumps(found))
+            table[name].append(f"{found['psnr']:.2f}, {found['iou']:.3f}")
+        chosen = {name: models[name] for name in given.picture if name in models}
+        if chosen:
+            pictures.append(np.asarray(sheet(chosen, clips, [0], 96)))
+    print(f"| PSNR in dB, IoU | {' | '.join(kinds)} |\n|{' --- |' * (len(kinds) + 1)}")
+    print("\n".join(f"| {ROWS[name][0]} | {' | '.join(cells)} |" for name, cells in table.items()))
+    if pictures:
+        PIL.Image.fromarray(np.concatenate(pictures)).save(given.out / "articulated.png")
 
 
 if __name__ == "__main__":

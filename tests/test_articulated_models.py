@@ -224,6 +224,18 @@ def test_the_papers_keypoints_have_the_papers_shapes():
         KeypointUNet(size=48)
 
 
+def test_keypoints_with_a_reach_begin_where_they_are_expected():
+    unet = KeypointUNet(parts=2, points=4, size=16, channels=4, depth=2, reach=0.3)
+    expected = torch.rand(3, 2, 4, 2, generator=torch.Generator().manual_seed(0)) * 3 - 1.5  # partly out of the picture
+    picture = torch.rand(3, 3, 16, 16)
+    torch.testing.assert_close(unet(picture, expected), expected)
+    # They follow what the network has learned, and not far.
+    torch.nn.init.normal_(unet.heat.weight, std=10.0)
+    away = (unet(picture, expected) - expected).norm(dim=-1)
+    assert 0.05 < away.mean() < 1.5
+    assert unet(picture).abs().max() <= 1  # nothing expected: anywhere in the picture
+
+
 def test_keypoints_learn_to_follow_what_moves():
     torch.manual_seed(0)
     unet = KeypointUNet(parts=1, points=2, size=32, channels=8, depth=2)

@@ -30,7 +30,7 @@ SMALL = replace(
     MINI_ARTICULATED,
     decoder={"embedding_dim": 8, "channels": (16, 8, 8), "depth": 1, "attention_resolutions": (), "parts": 2},
     embeddings={"embedding_dim": 8},
-    keypoints={"points": 8, "size": 16, "channels": 8, "depth": 2},
+    keypoints={"points": 8, "size": 16, "channels": 8, "depth": 2, "reach": 0.4},
     objects=1,
     resolution=16,
     samples=16,
@@ -123,6 +123,30 @@ def test_parts_with_given_motion_are_learned_where_a_rigid_object_is_a_blur(bar,
     assert errors["given"] < 0.75 * errors["none"]
 
 
+def test_parts_whose_motion_is_found_from_pictures_alone_beat_a_rigid_object(tmp_path):
+    """Nobody says what turns, nor where to; frames that were not trained on."""
+    bar = clips(40)
+    errors = {}
+    for motion, steps in (("none", 0), ("estimated", 60)):
+        config = replace(SMALL, motion=motion, rigid_steps=steps, steps=260)
+        model = train_articulated(bar, config, tmp_path / motion, seed=1, mixed_precision="no", checkpoint_steps=1000)
+        errors[motion], share = unseen_error(model, bar, config)
+    assert share.min() > 0.1
+    assert errors["estimated"] < 0.85 * errors["none"], errors
+
+
+def test_parts_begin_as_a_rigid_object_seen_by_the_given_cameras(bar):
+    model = ArticulatedAutodecoder(SMALL, 1, 15).eval()
+    batch, more = batch_of(prepare_views(bar, model.config), np.array([0]), np.arange(6)[None])
+    image = batch[3].movedim(-1, 2)
+    poses = model.poses(image, more["cameras"], more["intrinsics"])
+    assert (poses.rotation - torch.eye(3)).abs().max() < 1e-3 and poses.translation.abs().max() < 1e-3
+    assert poses.missed < 1e-4 and poses.strayed == 0
+    # A part that would leave the cube is told so.
+    model.unet.forward = lambda image, expected: expected + 1.5
+    assert model.poses(image, more["cameras"], more["intrinsics"]).strayed > 0.05
+
+
 def test_disturbed_cameras_are_brought_back(tmp_path):
     """A rigid object, and cameras that are turned by ten degrees on average."""
     truth = clips(24, turning=False)
@@ -204,7 +228,7 @@ def test_keypoints_learn_where_the_given_cameras_see_them(bar, tmp_path):
 def test_parts_begin_in_regions_of_their_own(bar):
     model = ArticulatedAutodecoder(replace(SMALL, prior=8.0), 1, 15)
     batch, more = batch_of(prepare_views(bar, model.config), np.array([0]), np.array([[0]]))
-    still = FramePoses(torch.eye(3).expand(1, 1, 2, 3, 3), torch.zeros(1, 1, 2, 3), torch.zeros(()))
+    still = FramePoses(torch.eye(3).expand(1, 1, 2, 3, 3), torch.zeros(1, 1, 2, 3), torch.zeros(()), torch.zeros(()))
     solid = torch.zeros(1, 6, 16, 16, 16)
     solid[:, 0] = 20
     palette = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])

@@ -7,9 +7,10 @@ the picture; a picture that is turned, scaled and shifted has to have its points
 First Order Motion Model, Siarohin et al., 2019); a part with next to nothing of the object is pulled to where the
 largest part is; and a first stage moves all parts as one.
 
-Ours, since the compute is small: parts begin in regions of their own (`ArticulatedConfig.prior`); and the network first
-learns to see the points where the cameras as they are given (or, without cameras, one camera for all) would see them,
-with no rendering, so that the first stage starts as a rigid object seen from there.
+Ours, since the compute is small: parts begin in regions of their own (`ArticulatedConfig.prior`); keypoints are looked
+for around where the cameras as they are given (or, without cameras, one camera for all) would see them if nothing had
+moved (`reach` of `KeypointUNet`), so that training starts as with a rigid object; and a part may not leave the cube,
+where it would be seen by nobody and hence never come back (`stray_weight`).
 """
 
 from __future__ import annotations
@@ -55,13 +56,15 @@ class ArticulatedConfig(AutodecoderConfig):
         motion: of the parts: "none", all is one rigid part; "given" by the clips (`Clips.motion`); "estimated", from
             keypoints. With given cameras the first part is what they are given of, and stands still.
         keypoints: configuration of `KeypointUNet`, without its parts; `points` is N_k.
-        warm_steps: at first, of the keypoints alone. rigid_steps: after them, with all parts moving as the first.
+        warm_steps: at first, without rendering, in which keypoints learn to be seen where the cameras would see them
+            (for networks without a `reach`). rigid_steps: after them, with all parts moving as the first.
         prior: how far parts begin in regions of their own: what is taken from a part's logits for the squared distance
             to its place, on a spiral from the bottom of the cube to its top. 0, as the paper, leaves it to chance.
         claims: whether density tells which parts claim a place (`InverseSkinning`); False is the paper's footnote 3.
         projection_weight, equivariance_weight, pull_weight: of the predecessor's losses. pull_below: the share of the
             object below which a part is pulled.
-        camera_lr: times `lr`, of corrections of cameras.
+        stray_weight: of how far outside of the cube poses have keypoints; 0 is the paper's.
+        camera_lr, keypoint_lr: times `lr`, of corrections of cameras and of keypoints and their network.
     """
 
     cameras: str = "given"
@@ -75,7 +78,9 @@ class ArticulatedConfig(AutodecoderConfig):
     equivariance_weight: float = 10.0
     pull_weight: float = 10.0
     pull_below: float = 0.01
+    stray_weight: float = 0.0
     camera_lr: float = 1.0
+    keypoint_lr: float = 1.0
 
 
 # N_p = 10 and N_k = 125 (section B.1).
@@ -85,15 +90,16 @@ FULL_ARTICULATED = ArticulatedConfig(
 MINI_ARTICULATED = ArticulatedConfig(
     decoder={"embedding_dim": 64, "channels": (64, 32, 16, 8), "depth": 1, "attention_resolutions": (), "parts": 5},
     embeddings={"embedding_dim": 64},
-    keypoints={"points": 27, "size": 32, "channels": 16, "depth": 3},
+    keypoints={"points": 8, "size": 32, "channels": 8, "depth": 3, "reach": 0.4},
     objects=2,
     resolution=32,
     samples=24,
     foreground_weight=2.0,
     embedding_weight=1e-4,
-    warm_steps=150,
     rigid_steps=150,
     prior=4.0,
+    stray_weight=10.0,
+    keypoint_lr=0.2,
     steps=600,
     lr=2e-3,
 )
@@ -107,11 +113,15 @@ class FramePoses:
         rotation: (B, V, P, 3, 3). translation: (B, V, P, 3). From the canonical cube to the frame's, see
             `InverseSkinning`.
         missed: () how far keypoints are seen from where the poses have them; 0 without keypoints.
+        strayed: () how far poses have keypoints outside of the frame's cube; 0 without keypoints.
+        seen: (B * V, P, N_k, 2) keypoints in the pictures, as `KeypointUNet` has them; None without keypoints.
     """
 
     rotation: torch.Tensor
     translation: torch.Tensor
     missed: torch.Tensor
+    strayed: torch.Tensor
+    seen: torch.Tensor | None = None
 
 
 class ArticulatedAutodecoder(Autodecoder):
@@ -174,9 +184,11 @@ class ArticulatedAutodecoder(Autodecoder):
         loss = self.perceptual(rendered, image.flatten(0, 1)) + self.config.foreground_weight * outline
         loss = loss + self._small(embedding)
         if self.config.motion == "estimated":
-            loss = loss + self.config.projection_weight * poses.missed
-            if generator is not None and self.config.equivariance_weight:
-                loss = loss + self.config.equivariance_weight * self._equivariance(image.flatten(0, 1), generator)
+            loss = loss + self.config.projection_weight * poses.missed + self.config.stray_weight * poses.strayed
+            if generator is not None and self.config.equivariance_weight and poses.seen is not None:
+                expected = self._expected(cameras, intrinsics)
+                turned = self._equivariance(image.flatten(0, 1), poses.seen, expected, generator)
+                loss = loss + self.config.equivariance_weight * turned
             if stage == "parts" and self.parts > 1:
                 loss = loss + self.config.pull_weight * self._pull(poses, share)
         return loss
@@ -194,7 +206,7 @@ class ArticulatedAutodecoder(Autodecoder):
         batch, count = image.shape[:2]
         rotation = torch.eye(3).to(image).expand(batch, count, self.parts, 3, 3)
         translation = torch.zeros(batch, count, self.parts, 3).to(image)
-        still = FramePoses(rotation, translation, image.new_zeros(()))
+        still = FramePoses(rotation, translation, image.new_zeros(()), image.new_zeros(()))
         if self.config.motion == "none" or together and self.anchored:
             return still
         if self.config.motion == "given":
@@ -215,14 +227,16 @@ class ArticulatedAutodecoder(Autodecoder):
     def _from_keypoints(self, image: torch.Tensor, cameras: torch.Tensor, intrinsics: torch.Tensor) -> FramePoses:
         """Poses of all parts as the keypoints in pictures tell them; of those that have none, as in the cube."""
         shape = (*image.shape[:2], self.parts)
-        seen = on_image_plane(self.unet(image.flatten(0, 1)), intrinsics.flatten(0, 1)).float()
+        expected = self._expected(cameras, intrinsics)
+        lenses = intrinsics.flatten(0, 1)
+        keypoints = self.unet(image.flatten(0, 1), expected)
+        seen = on_image_plane(keypoints, lenses).float()
         with torch.autocast(image.device.type, enabled=False):  # bfloat16 is too coarse for places
             points = self.points().float().repeat(shape[0] * shape[1], 1, 1)
             pose = solve_pnp(points, seen.flatten(0, 1))
             # Where no pose is found, points have no projection; its gradient must not be taken.
             there = points @ pose.rotation.mT + pose.translation.unsqueeze(1)
             there = torch.where(pose.found[:, None, None], there, there.new_tensor([0.0, 0.0, -1.0]))
-            lenses = intrinsics.flatten(0, 1)
             missed = in_picture(project(there).view(seen.shape), lenses) - in_picture(seen, lenses)
             missed = (missed.abs().clamp_max(2) * pose.found.view(-1, self.parts, 1, 1)).mean()
             # From camera space to the cube's.
@@ -230,11 +244,10 @@ class ArticulatedAutodecoder(Autodecoder):
             rotation = axes.mT.unsqueeze(2) @ pose.rotation.unflatten(0, shape)
             translation = pose.translation.unflatten(0, shape) @ axes + eye.unsqueeze(2)
             found = pose.found.view(shape)
-            return FramePoses(
-                torch.where(found[..., None, None], rotation, torch.eye(3).to(rotation)),
-                torch.where(found[..., None], translation, 0),
-                missed,
-            )
+            rotation = torch.where(found[..., None, None], rotation, torch.eye(3).to(rotation))
+            translation = torch.where(found[..., None], translation, 0)
+            placed = self.points().float() @ rotation.mT + translation.unsqueeze(-2)
+            return FramePoses(rotation, translation, missed, F.relu(placed.abs() - 1).mean(), keypoints)
 
     def render(
         self,
@@ -283,15 +296,21 @@ class ArticulatedAutodecoder(Autodecoder):
 
     def _warm(self, image: torch.Tensor, cameras: torch.Tensor, intrinsics: torch.Tensor) -> torch.Tensor:
         """How far the keypoints are seen from where the cameras would see them."""
-        axes, eye = _camera(cameras.flatten(0, 1))
-        points = self.points().detach()
-        with torch.autocast(image.device.type, enabled=False):
-            there = (points.flatten(0, 1) - eye.unsqueeze(1)) @ axes.mT
-            wanted = in_picture(project(there), intrinsics.flatten(0, 1)).unflatten(1, points.shape[:2])
+        wanted = self._expected(cameras, intrinsics).detach()
         return (self.unet(image.flatten(0, 1)) - wanted).abs().mean()
 
-    def _equivariance(self, image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Points of moved pictures against moved points of pictures; pictures (B, 3, H, W)."""
+    def _expected(self, cameras: torch.Tensor, intrinsics: torch.Tensor) -> torch.Tensor:
+        """Where cameras (B, V, ...) see the keypoints of parts that have not moved, (B * V, P, N_k, 2)."""
+        axes, eye = _camera(cameras.flatten(0, 1))
+        points = self.points().float()
+        with torch.autocast(points.device.type, enabled=False):
+            there = (points.flatten(0, 1) - eye.unsqueeze(1)) @ axes.mT
+            return in_picture(project(there), intrinsics.flatten(0, 1)).unflatten(1, points.shape[:2])
+
+    def _equivariance(
+        self, image: torch.Tensor, seen: torch.Tensor, expected: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Points of moved pictures against moved points of pictures; pictures (B, 3, H, W), points as `FramePoses`."""
         matrix = torch.eye(2, 3) + 0.1 * torch.randn(len(image), 2, 3, generator=generator)
         matrix = matrix.to(image)
         moved = F.grid_sample(
@@ -299,10 +318,13 @@ class ArticulatedAutodecoder(Autodecoder):
         )  # fmt: skip
         # A pixel of the moved picture is from where the matrix takes it, in x to the right and y downwards.
         down = image.new_tensor([1.0, -1.0])
-        points = (self.unet(moved) * down).flatten(1, 2)
         with torch.autocast(image.device.type, enabled=False):
-            points = (points @ matrix[..., :2].mT + matrix[..., 2].unsqueeze(1)) * down
-        return (points - self.unet(image).flatten(1, 2)).abs().mean()
+            back = torch.linalg.inv(matrix[..., :2]).mT.unsqueeze(1)
+            near = ((expected * down - matrix[:, None, None, :, 2]) @ back) * down
+        points = self.unet(moved, near) * down
+        with torch.autocast(image.device.type, enabled=False):
+            points = (points @ matrix[..., :2].mT.unsqueeze(1) + matrix[:, None, None, :, 2]) * down
+        return (points - seen).abs().mean()
 
     def _pull(self, poses: FramePoses, share: torch.Tensor) -> torch.Tensor:
         """Moves parts with next to no density to the largest part."""
@@ -370,9 +392,14 @@ def train_articulated(
     prepared = prepare_views(views, config)
     output.mkdir(parents=True, exist_ok=True)
     corrections = list(model.corrections.parameters()) if model.corrections is not None else []
-    own = {id(parameter) for parameter in corrections}
+    keypoints = [*model.unet.parameters(), *model.points.parameters()] if config.motion == "estimated" else []
+    own = {id(parameter) for parameter in corrections + keypoints}
     others = [each for each in model.parameters() if each.requires_grad and id(each) not in own]
-    groups: list[dict[str, Any]] = [{"params": others}, {"params": corrections, "times": config.camera_lr}]
+    groups: list[dict[str, Any]] = [
+        {"params": others},
+        {"params": corrections, "times": config.camera_lr},
+        {"params": keypoints, "times": config.keypoint_lr},
+    ]
     optimizer = torch.optim.Adam([group for group in groups if group["params"]], lr=config.lr, betas=config.betas)
     model, optimizer = accelerator.prepare(model, optimizer)
 
@@ -399,7 +426,7 @@ def train_articulated(
         name="articulated",
         steps=config.steps,
         lr=config.lr,
-        clipped=others,
+        clipped=others + keypoints,
         max_minutes=max_minutes,
         checkpoint_steps=checkpoint_steps,
         log_steps=log_steps,

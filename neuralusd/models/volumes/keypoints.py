@@ -26,11 +26,20 @@ class KeypointUNet(ModelMixin, ConfigMixin):
     Args:
         parts: N_p. points: N_k. size: side that pictures are brought to.
         channels: of the first convolution, doubled at each of `depth` halvings up to `most`.
+        reach: how far keypoints are looked for around where they are expected, where that is told; in units of half the
+            picture. 0, as the paper, looks for them in all of the picture.
     """
 
     @register_to_config
     def __init__(
-        self, parts: int = 10, points: int = 125, size: int = 64, channels: int = 32, depth: int = 5, most: int = 1024
+        self,
+        parts: int = 10,
+        points: int = 125,
+        size: int = 64,
+        channels: int = 32,
+        depth: int = 5,
+        most: int = 1024,
+        reach: float = 0.0,
     ) -> None:
         super().__init__()
         if size % 2**depth:
@@ -44,10 +53,13 @@ class KeypointUNet(ModelMixin, ConfigMixin):
             self.up.append(_convolution(inputs, outputs))
             inputs = outputs + widths[level]  # beside what the way down had there
         self.heat = nn.Conv2d(inputs, parts * points, 7, padding=3)
+        if reach:  # all are seen where they are expected, until something is learned
+            for parameter in self.heat.parameters():
+                nn.init.zeros_(parameter)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
+    def forward(self, image: torch.Tensor, expected: torch.Tensor | None = None) -> torch.Tensor:
         """Pictures (B, 3, H, W) in 0..1 to points (B, N_p, N_k, 2): x to the right, y upwards, from -1 to 1 at the
-        picture's edges."""
+        picture's edges. `expected`, likewise, is where they may be, for a network with a `reach`."""
         size = self.config.size
         if image.shape[-2:] != (size, size):
             image = F.interpolate(image, (size, size), mode="bilinear", antialias=True, align_corners=False)
@@ -58,10 +70,27 @@ class KeypointUNet(ModelMixin, ConfigMixin):
         for block in self.up:
             features = block(F.interpolate(features, scale_factor=2.0, mode="nearest"))
             features = torch.cat([features, passed.pop()], 1)
-        heat = (self.heat(features).float() / TEMPERATURE).flatten(2).softmax(-1).unflatten(-1, (size, size))
-        place = (torch.arange(size, device=heat.device, dtype=heat.dtype) + 0.5) / size * 2 - 1
-        points = torch.stack([(heat.sum(-2) * place).sum(-1), -(heat.sum(-1) * place).sum(-1)], -1)
-        return points.unflatten(1, (self.config.parts, self.config.points))
+        heat = self.heat(features).float() / TEMPERATURE
+        heat = heat.unflatten(1, (self.config.parts, self.config.points))
+        if not self.config.reach or expected is None:
+            return _means(heat)
+        place = _places(heat) / self.config.reach
+        near = expected.float() / self.config.reach
+        across, down = place - near[..., :1], -place - near[..., 1:]
+        prior = -0.5 * (across.square().unsqueeze(-2) + down.square().unsqueeze(-1))
+        return expected + _means(heat + prior) - _means(prior)
+
+
+def _places(heat: torch.Tensor) -> torch.Tensor:
+    """Middles of the columns of a map, from -1 to 1 at its edges; rows have them downwards."""
+    size = heat.shape[-1]
+    return (torch.arange(size, device=heat.device, dtype=heat.dtype) + 0.5) / size * 2 - 1
+
+
+def _means(heat: torch.Tensor) -> torch.Tensor:
+    """Soft-argmax: (..., S, S) logits to points (..., 2)."""
+    share, place = heat.flatten(-2).softmax(-1).view(heat.shape), _places(heat)
+    return torch.stack([(share.sum(-2) * place).sum(-1), -(share.sum(-1) * place).sum(-1)], -1)
 
 
 class CanonicalKeypoints(ModelMixin, ConfigMixin):
