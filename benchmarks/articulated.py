@@ -41,7 +41,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "estimated": ("parts, poses estimated, cameras given", {}),
     "anywhere": ("... keypoints looked for in all of the picture", {"reach": 0.0, "warm_steps": 300}),
     "astray": ("... parts may leave the cube", {"stray_weight": 0.0}),
-    "fast": ("... keypoints learn as fast as the rest", {"keypoint_lr": 1.0}),
+    "firm": ("... keypoints held to be rigid ten times as much", {"projection_weight": 10.0}),
     "anyhow": ("... parts begin anywhere", {"prior": 0.0}),
     "unclaimed": ("... density claims no place (the paper's footnote 3)", {"claims": False}),
     "unturned": ("... no equivariance", {"equivariance_weight": 0.0}),
@@ -56,7 +56,6 @@ def configuration(name: str, clips: Clips, given: argparse.Namespace) -> Articul
     differs = dict(ROWS[name][1])
     parts = differs.pop("parts", clips.motion.shape[2])
     keypoints = {**MINI_ARTICULATED.keypoints, "reach": differs.pop("reach", MINI_ARTICULATED.keypoints["reach"])}
-    estimated = differs.get("motion", "estimated") == "estimated"
     return replace(
         MINI_ARTICULATED,
         decoder={**MINI_ARTICULATED.decoder, "channels": given.channels, "parts": parts},
@@ -65,7 +64,7 @@ def configuration(name: str, clips: Clips, given: argparse.Namespace) -> Articul
         resolution=given.resolution,
         samples=given.samples,
         lr=given.lr,
-        rigid_steps=given.steps // 4 if estimated and parts else 0,
+        rigid_steps=given.steps // 4 if name == "all" else 0,
         steps=given.steps + differs.get("warm_steps", 0),
         **differs,
     )
