@@ -102,7 +102,42 @@ def measure(model: ArticulatedAutodecoder, clips: Clips) -> dict[str, float]:
             mask = views.mask[clip, frame]
             likeness.append(psnr(picture, views.color[clip, frame].astype(np.float32) / 255))
             overlap.append((solid & mask).sum() / max(1, (solid | mask).sum()))
-    return {"psnr": float(np.mean(likeness)), "iou": float(np.mean(overlap))}
+    found = {"psnr": float(np.mean(likeness)), "iou": float(np.mean(overlap))}
+    if model.config.motion == "estimated" and model.config.cameras == "given":
+        found |= turns(model, clips)
+    return found
+
+
+def turns(model: ArticulatedAutodecoder, clips: Clips) -> dict[str, float]:
+    """How far, in degrees, parts turn between two frames that were held back (`turned`), and by how much a model is
+    wrong about that (`turned_off`), on average over frames and parts; of a clip's part the learned one that is nearest.
+
+    What takes a part from one frame to another, R_f R_g^-1, does not depend on what its canonical pose is.
+    """
+    views = prepare_views(clips, model.config)
+    held_back = views.split_views()[1]
+    off, turned = [], []
+    for clip in range(len(views)):
+        (_, _, _, color, _), told = batch_of(views, np.array([clip]), held_back[None])
+        with torch.no_grad():
+            found = model.eval().poses(color.movedim(-1, 2), told["cameras"], told["intrinsics"], told["motion"])
+        between = [_between(found.rotation[0, :, part].double().numpy()) for part in range(1, model.parts)]
+        for part in range(1, clips.parts[clip]):
+            true = _between(clips.motion[clip, held_back, part, :3, :3].astype(float).swapaxes(-1, -2))
+            off.append(min(_degrees(true @ own.swapaxes(-1, -2)).mean() for own in between))
+            turned.append(_degrees(true).mean())
+    return {"turned": float(np.mean(turned)), "turned_off": float(np.mean(off))}
+
+
+def _between(rotation: np.ndarray) -> np.ndarray:
+    """(pairs, 3, 3): from each of rotations (F, 3, 3) to each other one."""
+    first, second = np.triu_indices(len(rotation), 1)
+    return rotation[second] @ rotation[first].swapaxes(-1, -2)
+
+
+def _degrees(rotation: np.ndarray) -> np.ndarray:
+    cosine = (np.trace(rotation, axis1=-2, axis2=-1) - 1) / 2
+    return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
 
 
 def sheet(models: dict[str, ArticulatedAutodecoder], clips: Clips, shown: list[int], size: int) -> PIL.Image.Image:
@@ -178,11 +213,12 @@ def main() -> None:
             models[name] = model
             found = measure(model, clips)
             (folder / "measured.json").write_text(json.dumps(found))
-            table[name].append(f"{found['psnr']:.2f}, {found['iou']:.3f}")
+            turned = f", {found['turned_off']:.0f} of {found['turned']:.0f}" if "turned" in found else ""
+            table[name].append(f"{found['psnr']:.2f}, {found['iou']:.3f}{turned}")
         chosen = {name: models[name] for name in given.picture if name in models}
         if chosen:
             pictures.append(np.asarray(sheet(chosen, clips, [0], 96)))
-    print(f"| PSNR in dB, IoU | {' | '.join(kinds)} |\n|{' --- |' * (len(kinds) + 1)}")
+    print(f"| PSNR in dB, IoU, degrees off | {' | '.join(kinds)} |\n|{' --- |' * (len(kinds) + 1)}")
     print("\n".join(f"| {ROWS[name][0]} | {' | '.join(cells)} |" for name, cells in table.items()))
     if pictures:
         PIL.Image.fromarray(np.concatenate(pictures)).save(given.out / "articulated.png")
