@@ -42,6 +42,7 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "anywhere": ("... keypoints looked for in all of the picture", {"reach": 0.0, "warm_steps": 300}),
     "astray": ("... parts may leave the cube", {"stray_weight": 0.0}),
     "firm": ("... keypoints held to be rigid ten times as much", {"projection_weight": 10.0}),
+    "fast": ("... keypoints learn as fast as the rest", {"keypoint_lr": 1.0}),
     "anyhow": ("... parts begin anywhere", {"prior": 0.0}),
     "unclaimed": ("... density claims no place (the paper's footnote 3)", {"claims": False}),
     "unturned": ("... no equivariance", {"equivariance_weight": 0.0}),
