@@ -3,10 +3,10 @@ budget, as a Markdown table, and a picture.
 
 python benchmarks/articulated.py --world clips [--out out] [--kind NAME] [--row NAME] [--clips 3] [--steps 3000]
 
-`neuralusd data articulated --out clips --clips 30 --frames 72` makes the world. Keypoints and the canonical space are
-shared by objects of a kind, as by the faces of the paper, so each kind has a model of its own. Every fifth frame of a
-clip is held back. What an earlier call trained is not trained again, so kinds and rows may be made by several calls at
-once.
+`neuralusd data articulated --out clips --clips 30 --held-out-clips 0 --frames 72 --resolution 64` makes the world.
+Keypoints and the canonical space are shared by objects of a kind, as by the faces of the paper, so each kind has a
+model of its own. Every fifth frame of a clip is held back. What an earlier call trained is not trained again, so kinds
+and rows may be made by several calls at once.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from neuralusd.training.articulated import (
     ArticulatedAutodecoder,
     ArticulatedConfig,
     batch_of,
-    load_articulated,
     prepare_views,
     train_articulated,
 )
+from neuralusd.training.cameras import turned_by
 
 # Name, what it says in the table, and how its configuration differs.
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -125,8 +125,8 @@ def turns(model: ArticulatedAutodecoder, clips: Clips) -> dict[str, float]:
         between = [_between(found.rotation[0, :, part].double().numpy()) for part in range(1, model.parts)]
         for part in range(1, clips.parts[clip]):
             true = _between(clips.motion[clip, held_back, part, :3, :3].astype(float).swapaxes(-1, -2))
-            off.append(min(_degrees(true @ own.swapaxes(-1, -2)).mean() for own in between))
-            turned.append(_degrees(true).mean())
+            off.append(min(turned_by(true @ own.swapaxes(-1, -2)).mean() for own in between))
+            turned.append(turned_by(true).mean())
     return {"turned": float(np.mean(turned)), "turned_off": float(np.mean(off))}
 
 
@@ -134,11 +134,6 @@ def _between(rotation: np.ndarray) -> np.ndarray:
     """(pairs, 3, 3): from each of rotations (F, 3, 3) to each other one."""
     first, second = np.triu_indices(len(rotation), 1)
     return rotation[second] @ rotation[first].swapaxes(-1, -2)
-
-
-def _degrees(rotation: np.ndarray) -> np.ndarray:
-    cosine = (np.trace(rotation, axis1=-2, axis2=-1) - 1) / 2
-    return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
 
 
 def sheet(models: dict[str, ArticulatedAutodecoder], clips: Clips, shown: list[int], size: int) -> PIL.Image.Image:
@@ -176,9 +171,8 @@ def of_kind(clips: Clips, kind: str, count: int) -> Clips:
     chosen = [index for index, name in enumerate(clips.names) if name.endswith(f"_{kind}")][:count]
     if not chosen:
         raise SystemExit(f"the world has no clip of a {kind}; `neuralusd data articulated --kind {kind}` makes some")
-    arrays = {name: value[chosen] for name, value in vars(clips).items() if isinstance(value, np.ndarray)}
-    texts = {"names": [clips.names[index] for index in chosen], "texts": [clips.texts[index] for index in chosen]}
-    return Clips(**{**arrays, **texts, "motion": arrays["motion"][:, :, : int(arrays["parts"].max())]})
+    some = clips.objects(chosen)
+    return replace(some, motion=some.motion[:, :, : int(some.parts.max())])
 
 
 def main() -> None:
@@ -205,13 +199,9 @@ def main() -> None:
         clips, models = of_kind(world, kind, given.clips), {}
         for name in rows:
             config, folder = configuration(name, clips, given), given.out / kind / name
-            if (folder / "training_config.json").exists():
-                model = load_articulated(folder)
-            else:
-                model = train_articulated(
-                    clips, config, folder, seed=given.seed, mixed_precision="no", checkpoint_steps=300, log_steps=25
-                )
-            models[name] = model
+            models[name] = model = train_articulated(
+                clips, config, folder, seed=given.seed, mixed_precision="no", checkpoint_steps=300, log_steps=25
+            )
             found = measure(model, clips)
             (folder / "measured.json").write_text(json.dumps(found))
             turned = f", {found['turned_off']:.0f} of {found['turned']:.0f}" if "turned" in found else ""

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from neuralusd.datasets.objects import ObjectViews
 from neuralusd.training.articulated import MINI_ARTICULATED, train_articulated
 from neuralusd.training.cameras import camera_errors, disturbed
 from neuralusd.training.lift import load_views
@@ -34,12 +33,7 @@ def main() -> None:
     given = parser.parse_args()
     everything = load_views([given.views])
     chosen = np.random.default_rng(given.seed).permutation(len(everything))[: given.objects]
-    arrays = {name: value[chosen] for name, value in vars(everything).items() if isinstance(value, np.ndarray)}
-    truth = ObjectViews(
-        **arrays,
-        names=[everything.names[index] for index in chosen],
-        texts=[everything.texts[index] for index in chosen],
-    )
+    truth = everything.objects(chosen)
     config = replace(
         MINI_ARTICULATED,
         decoder={**MINI_ARTICULATED.decoder, "channels": (32, 16, 8), "parts": 0},

@@ -197,6 +197,8 @@ def test_poses_are_estimated_while_training_and_a_killed_run_goes_on(bar, tmp_pa
     again = train_articulated(bar, config, stopped, mixed_precision="no", checkpoint_steps=2)
     for (name, one), other in zip(whole.state_dict().items(), again.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3, msg=name)
+    with pytest.raises(ValueError, match="stopped holds a run with another prior, seed; take another folder"):
+        train_articulated(bar, replace(config, prior=1.0), stopped, seed=1, mixed_precision="no")
 
 
 def killed_after(steps, work):

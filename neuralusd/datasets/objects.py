@@ -6,7 +6,9 @@ Any world of scenes with one foreground asset each will do; `neuralusd.datasets.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -51,6 +53,12 @@ class ObjectViews:
         directions = np.einsum("bhwi,bij->bhwj", local, matrix[:, :3, :3])
         origins = np.broadcast_to(matrix[:, None, None, 3, :3], directions.shape)
         return origins.astype(np.float32), directions.astype(np.float32)
+
+    def objects(self, chosen: Sequence[int] | np.ndarray) -> Self:
+        """Some of the objects, by index, in that order."""
+        arrays = {name: value[chosen] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        names, texts = ([each[index] for index in chosen] for each in (self.names, self.texts))
+        return replace(self, **arrays, names=names, texts=texts)
 
     def split_views(self) -> tuple[np.ndarray, np.ndarray]:
         """Indices of the views that are trained on, and of those held back for measuring: every fifth, since the

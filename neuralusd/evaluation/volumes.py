@@ -83,13 +83,6 @@ def resized(views: ObjectViews, size: int) -> ObjectViews:
     return replace(views, color=color, mask=mask)
 
 
-def chosen(views: ObjectViews, objects: np.ndarray) -> ObjectViews:
-    """Those objects of views."""
-    arrays = {name: value[objects] for name, value in vars(views).items() if isinstance(value, np.ndarray)}
-    names, texts = ([each[index] for index in objects] for each in (views.names, views.texts))
-    return ObjectViews(**arrays, names=names, texts=texts)
-
-
 # -- reconstruction ---------------------------------------------------------------------------------------------------
 
 
@@ -111,7 +104,7 @@ def evaluate_reconstruction(
     objects = np.sort(np.random.default_rng([seed, 3]).permutation(len(views))[:count])
     trained, held = views.split_views()
     trained = trained[:: max(1, len(trained) // len(held))][: len(held)]
-    part = chosen(views, objects).cropped(SIZE)
+    part = views.objects(objects).cropped(SIZE)
     table, values = VolumeTable(), {}
     at = int(held[len(held) // 2])
     for model in models:
@@ -255,7 +248,7 @@ def evaluate_generation(
     count = min(count, len(drawn) // 2)
     if count < 2:
         raise ValueError(f"there are {len(views)} training objects, too few to compare samples with")
-    small = resized(chosen(views, drawn[: 2 * count]), SIZE)
+    small = resized(views.objects(drawn[: 2 * count]), SIZE)
     truth, others = (
         true_set(small, part, clouds([small.names[index] for index in part]), seed)
         for part in (np.arange(count), np.arange(count, 2 * count))

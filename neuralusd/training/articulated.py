@@ -373,7 +373,7 @@ def train_articulated(
 
     Raises:
         ValueError: the configuration contradicts itself or does not fit the views; the VGG's weights or a checkpoint do
-            not fit; or the loss is not finite any more.
+            not fit; `output` holds a run with another configuration or seed; or the loss is not finite any more.
     """
     output = Path(output)
     among = np.arange(views.mask.shape[1]) if config.cameras == "refined" else views.split_views()[0]
@@ -391,6 +391,7 @@ def train_articulated(
     accelerator = Accelerator(mixed_precision=mixed_precision or best_precision())
     prepared = prepare_views(views, config)
     output.mkdir(parents=True, exist_ok=True)
+    _begin(output / "run.json", json.loads(json.dumps({**asdict(config), "seed": seed})))
     corrections = list(model.corrections.parameters()) if model.corrections is not None else []
     keypoints = [*model.unet.parameters(), *model.points.parameters()] if config.motion == "estimated" else []
     own = {id(parameter) for parameter in corrections + keypoints}
@@ -477,6 +478,15 @@ def load_articulated(folder: str | Path) -> ArticulatedAutodecoder:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ValueError(f"{folder} holds no model of `train_articulated`: {reason}") from error
     return model.eval()
+
+
+def _begin(file: Path, about: dict[str, Any]) -> None:
+    """Notes what a folder's run is of; ValueError where it holds a run of something else, which would be mixed."""
+    before = json.loads(file.read_text()) if file.exists() else about
+    differ = sorted(name for name in before.keys() | about.keys() if before.get(name) != about.get(name))
+    if differ:
+        raise ValueError(f"{file.parent} holds a run with another {', '.join(differ)}; take another folder")
+    file.write_text(json.dumps(about, indent=2))
 
 
 def _stage(config: ArticulatedConfig, step: int) -> str:

@@ -85,8 +85,12 @@ def camera_errors(found: ObjectViews, truth: ObjectViews) -> np.ndarray:
     handed = np.ones((len(left), 3))
     handed[:, 2] = np.sign(np.linalg.det(left @ right))
     together = (left * handed[:, None]) @ right
-    differ = (axes @ together[:, None]) @ wanted.swapaxes(-1, -2)
-    return np.degrees(np.arccos(np.clip((np.trace(differ, axis1=-2, axis2=-1) - 1) / 2, -1, 1)))
+    return turned_by((axes @ together[:, None]) @ wanted.swapaxes(-1, -2))
+
+
+def turned_by(rotation: np.ndarray) -> np.ndarray:
+    """Degrees (...), 0 to 180, that rotations (..., 3, 3) turn by."""
+    return np.degrees(np.arccos(np.clip((np.trace(rotation, axis1=-2, axis2=-1) - 1) / 2, -1, 1)))
 
 
 def _turns(axis: np.ndarray) -> np.ndarray:
