@@ -10,7 +10,7 @@ from .open import composition_problems, open_stage
 from .passes import render_passes
 from .pose import write_pose
 from .read import read
-from .settings import render_settings
+from .settings import image_size, render_settings
 from .sidecar import save, sidecar, sidecar_path
 from .volume import read_volume
 
@@ -26,6 +26,7 @@ __all__ = [
     "find_cameras",
     "frame_stage",
     "gather_meshes",
+    "image_size",
     "move",
     "open_stage",
     "read",
