@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import SceneError
 from ..scene import Camera
+from .bvh import Group, groups
 from .geometry import Piece
 
 # About 200 bytes each, with Embree's own structures.
@@ -23,8 +25,8 @@ class Hits:
         ray: (N,) int, index of the ray.
         piece: (N,) int, index of the piece.
         triangle: (N,) int, triangle of the piece's mesh.
-        face: (N,) int, the same triangle among all that were cast against.
-        weights: (N, 3) float64, barycentric weights of the triangle's corners.
+        corners: (N, 3, 3) float64, the triangle's corners, metres from the camera's place along the world's axes.
+        weights: (N, 3) float64, barycentric weights of the corners.
         points: (N, 3) float64, metres from the camera's place, along the world's axes.
         normals: (N, 3) float64, unit normals of the triangle in world space, on either side.
         depth: (N,) float64, metres along the viewing axis.
@@ -33,7 +35,7 @@ class Hits:
     ray: np.ndarray
     piece: np.ndarray
     triangle: np.ndarray
-    face: np.ndarray
+    corners: np.ndarray
     weights: np.ndarray
     points: np.ndarray
     normals: np.ndarray
@@ -50,35 +52,31 @@ class Hits:
 class RayCaster:
     """Pieces that a camera may see, ready for rays.
 
-    Everything is placed relative to the camera in double precision before Embree's single precision sees it, so a
-    scene far from the origin loses nothing; what Embree hits is then located again in double precision.
+    Each mesh is cast against in a space of its own, in which Embree's tree over it is kept; what Embree hits is then
+    located again in double precision, relative to the camera, so that a scene far from the origin loses nothing.
+
+    Args:
+        owners: (P,) the asset that each piece moves with, -1 for none; None is none for all. frames: (4, 4) of each
+            asset, local to metres.
     """
 
-    def __init__(self, pieces: list[Piece], camera: Camera):
-        self.camera = camera
+    def __init__(
+        self,
+        pieces: list[Piece],
+        camera: Camera,
+        owners: np.ndarray | None = None,
+        frames: Sequence[np.ndarray] = (),
+    ):
+        self.camera, self.pieces = camera, pieces
         camera_to_world = np.linalg.inv(camera.world_to_camera)
         self.eye = camera_to_world[3, :3]
         self.axis = -camera_to_world[2, :3] / np.linalg.norm(camera_to_world[2, :3])
-        self.seen = [i for i, piece in enumerate(pieces) if _may_see(camera, piece)]
-        _check_size([pieces[i] for i in self.seen])
-        vertices, triangles = [np.empty((0, 3))], [np.empty((0, 3), np.int64)]
-        starts, count, faces = [], 0, 0
-        for i in self.seen:
-            mesh, matrix = pieces[i].mesh, pieces[i].local_to_world
-            starts.append(faces)
-            vertices.append(mesh.points @ matrix[:3, :3] + (matrix[3, :3] - self.eye))
-            triangles.append(mesh.triangles + count)
-            count += len(mesh.points)
-            faces += len(mesh.triangles)
-        self.vertices, self.triangles = np.concatenate(vertices), np.concatenate(triangles)
-        self.starts = np.array(starts, np.int64)
-        self._scene = None
-        if len(self.triangles):
-            from embreex.mesh_construction import TriangleMesh
-            from embreex.rtcore_scene import EmbreeScene
-
-            self._scene = EmbreeScene(robust=True)
-            TriangleMesh(self._scene, self.vertices.astype(np.float32), self.triangles.astype(np.int32))
+        seen = np.array([i for i, piece in enumerate(pieces) if _may_see(camera, piece)], np.int64)
+        _check_size([pieces[i] for i in seen])
+        owners = np.full(len(pieces), -1) if owners is None else owners
+        self.groups = groups([pieces[i] for i in seen], owners[seen], list(frames))
+        for group in self.groups:
+            group.pieces = seen[group.pieces]
 
     def cast(self, origins: np.ndarray, directions: np.ndarray, ray: np.ndarray) -> Hits:
         """The first hit of each ray, from depth 0 on.
@@ -88,46 +86,83 @@ class RayCaster:
             them.
             ray: (N,) what to call the rays in the result.
         """
-        if self._scene is None or not len(origins):
-            none = np.empty(0, np.int64)
-            vectors = np.empty((0, 3))
-            return Hits(none, none, none, none, vectors, vectors, vectors, np.empty(0))
-        hit = self._scene.run(origins.astype(np.float32), directions.astype(np.float32))
-        at = np.flatnonzero(hit >= 0)
-        triangle = hit[at].astype(np.int64)
-        origin, direction, ray = origins[at], directions[at], ray[at]
-        a, b, c = (self.vertices[self.triangles[triangle, i]] for i in range(3))
-        weights, normals = _locate(origin, direction, a, b, c)
-        weights = np.clip(weights, 0, 1)
-        weights /= np.maximum(weights.sum(1, keepdims=True), 1e-30)
-        points = weights[:, :1] * a + weights[:, 1:2] * b + weights[:, 2:] * c
-        piece = np.searchsorted(self.starts, triangle, side="right") - 1
-        seen = np.array(self.seen, np.int64)
-        return Hits(
-            ray, seen[piece], triangle - self.starts[piece], triangle, weights, points, normals, points @ self.axis
-        )
+        far = np.full(len(origins), np.inf, np.float32)
+        piece, triangle = np.full(len(origins), -1), np.zeros(len(origins), np.int64)
+        # Nearest first: what it hides is not cast against.
+        for group in sorted(self.groups, key=self._distance) if len(origins) else ():
+            inverse = np.linalg.inv(group.to_world)
+            start = origins @ inverse[:3, :3] + (self.eye @ inverse[:3, :3] + inverse[3, :3])
+            along = directions @ inverse[:3, :3]
+            some = np.flatnonzero(_meets_box(start, along, group.tree.low, group.tree.high, far))
+            if not len(some):
+                continue
+            found, distance = group.tree.nearest(start[some], along[some], far[some])
+            hit = found >= 0
+            at, number = some[hit], found[hit].astype(np.int64)
+            far[at] = distance[hit]
+            member = np.searchsorted(group.starts, number, side="right") - 1
+            piece[at], triangle[at] = group.pieces[member], number - group.starts[member]
+        at = np.flatnonzero(piece >= 0)
+        return self._located(piece[at], triangle[at], origins[at], directions[at], ray[at])
 
     def weights_along(self, hits: Hits, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
         """Weights (N, 3) where other rays, one a hit, meet the planes of the triangles hit; they may lie outside."""
-        a, b, c = (self.vertices[self.triangles[hits.face, i]] for i in range(3))
-        return _locate(origins, directions, a, b, c)[0]
+        return _locate(origins, directions, hits.corners)[0]
+
+    def _located(
+        self, piece: np.ndarray, triangle: np.ndarray, origins: np.ndarray, directions: np.ndarray, ray: np.ndarray
+    ) -> Hits:
+        corners = np.empty((len(piece), 3, 3))
+        for index in np.unique(piece):
+            here = piece == index
+            mesh, matrix = self.pieces[index].mesh, self.pieces[index].local_to_world
+            local = mesh.points[mesh.triangles[triangle[here]]]
+            corners[here] = local @ matrix[:3, :3] + (matrix[3, :3] - self.eye)
+        weights, normals = _locate(origins, directions, corners)
+        weights = np.clip(weights, 0, 1)
+        weights /= np.maximum(weights.sum(1, keepdims=True), 1e-30)
+        points = np.einsum("nk,nki->ni", weights, corners)
+        return Hits(ray, piece, triangle, corners, weights, points, normals, points @ self.axis)
+
+    def _distance(self, group: Group) -> float:
+        middle = group.tree.middle @ group.to_world[:3, :3] + group.to_world[3, :3]
+        return float(np.linalg.norm(middle - self.eye))
 
 
-def _locate(origin, direction, a, b, c) -> tuple[np.ndarray, np.ndarray]:
-    """Barycentric weights (N, 3) where rays meet the planes of triangles, held inside the triangle, and unit normals
-    (N, 3).
-    """
-    ab, ac = b - a, c - a
-    normal = np.cross(ab, ac)
+def _meets_box(
+    origins: np.ndarray, directions: np.ndarray, low: np.ndarray, high: np.ndarray, far: np.ndarray
+) -> np.ndarray:
+    """(N,) bool: which rays meet a box before `far`; a little too many, never too few."""
+    margin = 1e-4 * (high - low) + 1e-9 * np.abs(np.stack([low, high])).max() + 1e-30
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        over = 1 / directions
+        first, second = (low - margin - origins) * over, (high + margin - origins) * over
+        # Along an axis that a ray does not move on, 0 times infinity says nothing.
+        enters = np.fmax.reduce(np.fmin(first, second), axis=1)
+        leaves = np.fmin.reduce(np.fmax(first, second), axis=1)
+    return (leaves >= np.maximum(enters, 0)) & (enters <= far)
+
+
+def _locate(origin: np.ndarray, direction: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Barycentric weights (N, 3) where rays meet the planes of triangles, and unit normals (N, 3)."""
+    a = corners[:, 0]
+    ab, ac = corners[:, 1] - a, corners[:, 2] - a
+    normal = _cross(ab, ac)
     facing = (direction * normal).sum(1)
     steep = np.where(np.abs(facing) > 0, facing, 1.0)
-    to_a = a - origin
     # Moeller and Trumbore's weights, from triple products.
-    q = np.cross(to_a, direction)
+    q = _cross(a - origin, direction)
     v = (q * ac).sum(1) / steep
     w = -(q * ab).sum(1) / steep
     weights = np.stack([1 - v - w, v, w], 1)
     return weights, normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-300)
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The cross product of (N, 3); three times as fast as numpy's."""
+    ax, ay, az = a.T
+    bx, by, bz = b.T
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], 1)
 
 
 def _check_size(pieces: list[Piece]) -> None:

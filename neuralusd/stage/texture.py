@@ -19,15 +19,18 @@ UDIM = re.compile(r"<UDIM>", re.IGNORECASE)
 
 @dataclass(eq=False)
 class Texture:
-    """An image as linear RGBA.
+    """An image.
 
     Attributes:
-        levels: mipmaps, finest first, each (H, W, 4) float32, row 0 at the top of the picture.
+        levels: mipmaps, finest first, each (H, W, 4), row 0 at the top of the picture; uint8 codes of an image of 8
+            bits, else linear float32.
         channels: channels of the file, before grey was spread and alpha filled in.
+        decoded: (256,) linear colour of each code. None where the levels are linear.
     """
 
     levels: list[np.ndarray]
     channels: int
+    decoded: np.ndarray | None = None
 
     def sample(self, st: np.ndarray, footprint: np.ndarray, wrap: tuple[str, str]) -> np.ndarray:
         """(N, 4) at texture coordinates (N, 2), whose origin is the picture's bottom left corner.
@@ -43,26 +46,35 @@ class Texture:
         out = np.zeros((len(st), 4), np.float32)
         for index in np.unique(coarse):
             here = coarse == index
-            out[here] = _bilinear(self.levels[index], st[here], wrap)
+            out[here] = self._bilinear(self.levels[index], st[here], wrap)
         return out
 
+    def _texels(self, image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """(N, 4) linear."""
+        found = image[rows, columns]
+        if self.decoded is None:
+            return found
+        linear = np.empty(found.shape, np.float32)
+        linear[:, :3] = self.decoded[found[:, :3]]
+        linear[:, 3] = found[:, 3] / np.float32(255)
+        return linear
 
-def _bilinear(image: np.ndarray, st: np.ndarray, wrap: tuple[str, str]) -> np.ndarray:
-    height, width = image.shape[:2]
-    # Coordinates that are not finite are as good as any.
-    st = np.nan_to_num(st.astype(np.float64), posinf=0.0, neginf=0.0)
-    x, y = st[:, 0] * width - 0.5, (1 - st[:, 1]) * height - 0.5
-    x0, y0 = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
-    out = np.zeros((len(st), 4), np.float32)
-    for dx in (0, 1):
-        for dy in (0, 1):
-            weight = (x - x0 if dx else 1 - x + x0) * (y - y0 if dy else 1 - y + y0)
-            texels = image[_wrap(y0 + dy, height, wrap[1]), _wrap(x0 + dx, width, wrap[0])]
-            out += texels * weight[:, None].astype(np.float32)
-    for axis in (0, 1):
-        if wrap[axis] == "black":
-            out[(st[:, axis] < 0) | (st[:, axis] > 1)] = 0
-    return out
+    def _bilinear(self, image: np.ndarray, st: np.ndarray, wrap: tuple[str, str]) -> np.ndarray:
+        height, width = image.shape[:2]
+        # Coordinates that are not finite are as good as any.
+        st = np.nan_to_num(st.astype(np.float64), posinf=0.0, neginf=0.0)
+        x, y = st[:, 0] * width - 0.5, (1 - st[:, 1]) * height - 0.5
+        x0, y0 = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
+        out = np.zeros((len(st), 4), np.float32)
+        for dx in (0, 1):
+            for dy in (0, 1):
+                weight = (x - x0 if dx else 1 - x + x0) * (y - y0 if dy else 1 - y + y0)
+                texels = self._texels(image, _wrap(y0 + dy, height, wrap[1]), _wrap(x0 + dx, width, wrap[0]))
+                out += texels * weight[:, None].astype(np.float32)
+        for axis in (0, 1):
+            if wrap[axis] == "black":
+                out[(st[:, axis] < 0) | (st[:, axis] > 1)] = 0
+        return out
 
 
 def _wrap(index: np.ndarray, size: int, mode: str) -> np.ndarray:
@@ -86,9 +98,8 @@ def linear_to_srgb(values: np.ndarray) -> np.ndarray:
     return np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
 
 
-@lru_cache(maxsize=CACHED)
 def load_texture(path: str, color_space: str) -> Texture:
-    """The image at a resolved asset path, which may lie within a usdz package.
+    """The image at a resolved asset path, which may lie within a usdz package; kept until its file changes.
 
     Args:
         color_space: "sRGB", "raw", or "auto" (sRGB for 8-bit images of three or four channels).
@@ -96,6 +107,12 @@ def load_texture(path: str, color_space: str) -> Texture:
     Raises:
         SceneError: the file cannot be read; names it.
     """
+    changed = Ar.GetResolver().GetModificationTimestamp(path, Ar.ResolvedPath(path))
+    return _load(path, color_space, changed.GetTime() if changed.IsValid() else 0.0)
+
+
+@lru_cache(maxsize=CACHED)
+def _load(path: str, color_space: str, changed: float) -> Texture:
     from PIL import Image
 
     asset = Ar.GetResolver().OpenAsset(Ar.ResolvedPath(path))
@@ -107,13 +124,18 @@ def load_texture(path: str, color_space: str) -> Texture:
             pixels, channels, wide = _pixels(picture)
     except (OSError, ValueError, SyntaxError) as error:
         raise SceneError(f"texture {path} cannot be read: {error}. Convert it to PNG or JPEG.") from error
-    if color_space == "sRGB" or (color_space == "auto" and not wide and channels >= 3):
+    encoded = color_space == "sRGB" or (color_space == "auto" and not wide and channels >= 3)
+    if pixels.dtype == np.uint8:
+        codes = np.arange(256, dtype=np.float32) / 255
+        decoded = srgb_to_linear(codes).astype(np.float32) if encoded else codes
+        return Texture(_mipmaps(pixels, decoded), channels, decoded)
+    if encoded:
         pixels[..., :3] = srgb_to_linear(pixels[..., :3])
     return Texture(_mipmaps(pixels), channels)
 
 
 def _pixels(picture) -> tuple[np.ndarray, int, bool]:
-    """(H, W, 4) float32 in 0..1, the number of channels, and whether there are more than 8 bits a channel."""
+    """(H, W, 4) uint8, or float32 in 0..1; the number of channels; and whether there are more than 8 bits a channel."""
     if picture.mode.startswith(("I", "F")):
         grey = np.asarray(picture, dtype=np.float32)
         grey = grey / 65535 if picture.mode.startswith("I") else grey
@@ -121,14 +143,31 @@ def _pixels(picture) -> tuple[np.ndarray, int, bool]:
     channels = {"1": 1, "L": 1, "LA": 2, "La": 2, "RGBA": 4, "PA": 4}.get(picture.mode, 3)
     if "transparency" in picture.info:
         channels = 4
-    return np.asarray(picture.convert("RGBA"), dtype=np.float32) / 255, channels, False
+    return np.asarray(picture.convert("RGBA")), channels, False
 
 
-def _mipmaps(pixels: np.ndarray) -> list[np.ndarray]:
-    levels = [pixels.astype(np.float32)]
+def _mipmaps(pixels: np.ndarray, decoded: np.ndarray | None = None) -> list[np.ndarray]:
+    """Means of 2 x 2 texels, of 4 x 4 and so on. They are means of light, though codes (`decoded`) are what is kept."""
+    levels = [pixels]
+    linear = pixels
     while max(levels[-1].shape[:2]) > 1:
-        last = levels[-1]
         # An odd edge is repeated, so that no texel is lost.
-        last = np.pad(last, [(0, last.shape[0] % 2), (0, last.shape[1] % 2), (0, 0)], mode="edge")
-        levels.append((last[::2, ::2] + last[1::2, ::2] + last[::2, 1::2] + last[1::2, 1::2]) / 4)
+        rows, columns = (np.minimum(np.arange(0, n + n % 2), n - 1) for n in linear.shape[:2])
+        parts = [linear[rows[down::2]][:, columns[right::2]] for down in (0, 1) for right in (0, 1)]
+        if decoded is not None and linear is pixels:
+            parts = [np.concatenate([decoded[p[..., :3]], p[..., 3:] / np.float32(255)], -1) for p in parts]
+        linear = (parts[0] + parts[1] + parts[2] + parts[3]) / 4
+        levels.append(linear if decoded is None else _codes(linear, decoded))
     return levels
+
+
+def _codes(linear: np.ndarray, decoded: np.ndarray) -> np.ndarray:
+    """(H, W, 4) uint8, the codes nearest to linear values (H, W, 4)."""
+    # As fine as the first code is wide, which is the narrowest of sRGB's.
+    table = np.searchsorted((decoded[1:] + decoded[:-1]) / 2, np.linspace(0, 1, 8193, dtype=np.float32)).astype(
+        np.uint8
+    )
+    out = np.empty(linear.shape, np.uint8)
+    out[..., :3] = table[np.rint(linear[..., :3] * 8192).astype(np.int32)]
+    out[..., 3] = np.rint(linear[..., 3] * 255)
+    return out
