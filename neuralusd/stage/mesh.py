@@ -10,12 +10,17 @@ import numpy as np
 from pxr import Usd, UsdGeom
 
 from .errors import StageWarning
-from .primitives import tessellate
+from .kept import Kept, digest
+from .primitives import Shape, tessellate
 from .subdivide import Refined, Topology, refine
 from .triangulate import triangulate
 from .walk import time_code
 
 SMOOTH_WITHIN = np.cos(np.radians(40.0))
+# Bytes of meshes, and of the primvars refined for them, that are kept between renders.
+KEPT_BYTES = 1 << 30
+# Primvars of a subdivision surface that are kept.
+KEPT_PRIMVARS = 4
 
 
 @dataclass(eq=False)
@@ -39,6 +44,13 @@ class Mesh:
     normals: np.ndarray | None = None
     refined: Refined | None = None
     sizes: dict[str, int] = field(default_factory=dict)
+    _primvars: dict[tuple[bytes, str], np.ndarray | None] = field(default_factory=dict, repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays that are large."""
+        arrays = (self.points, self.triangles, self.faces, self.corners, self.normals)
+        return sum(array.nbytes for array in arrays if array is not None)
 
     @cached_property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
@@ -48,6 +60,16 @@ class Mesh:
 
     def refine(self, values: np.ndarray, interpolation: str) -> np.ndarray | None:
         """A primvar's values (N, ...) as `on_corners` wants them, as float32; None where N does not fit the mesh."""
+        if self.refined is None:
+            return self._refine(values, interpolation)
+        key = digest(values), interpolation
+        if key not in self._primvars:
+            while len(self._primvars) >= KEPT_PRIMVARS:
+                self._primvars.pop(next(iter(self._primvars)))
+            self._primvars[key] = self._refine(values, interpolation)
+        return self._primvars[key]
+
+    def _refine(self, values: np.ndarray, interpolation: str) -> np.ndarray | None:
         values = values.astype(np.float32)
         if interpolation == "constant" or len(values) == 1:
             return values[:1] if len(values) else None
@@ -90,6 +112,10 @@ def build_mesh(prim: Usd.Prim, time: float | None, budget: int, points: np.ndarr
     shape = tessellate(prim, time)
     if shape is None:
         return None
+    return _kept.get(digest(shape.points, shape.indices, "implicit"), lambda: _implicit(shape))
+
+
+def _implicit(shape: Shape) -> Mesh:
     corners, faces = triangulate(shape.points, shape.counts, shape.indices)
     mesh = _mesh(shape.points, shape.indices[corners], faces, corners, len(shape.counts))
     mesh.normals = shape.normals[corners].astype(np.float32)
@@ -138,16 +164,39 @@ def _polygons(mesh: UsdGeom.Mesh, time: float | None, budget: int, points: np.nd
     scheme, boundary = str(mesh.GetSubdivisionSchemeAttr().Get()), str(mesh.GetInterpolateBoundaryAttr().Get(code))
     holes = _ints(mesh.GetHoleIndicesAttr(), code)
     if scheme == "none":
-        out = _faces(points, counts, indices, holes)
-        if out is not None:
-            # Authored normals are of the rest pose.
-            out.normals = _smooth_normals(out) if deformed else _authored_normals(mesh, code, out)
-        return out
+        # Authored normals are of the rest pose.
+        normals, interpolation = (None, "") if deformed else _given_normals(mesh, code)
+        key = digest(points, counts, indices, holes, normals, interpolation, deformed)
+
+        def faces() -> Mesh | None:
+            out = _faces(points, counts, indices, holes)
+            if out is not None:
+                out.normals = _smooth_normals(out) if deformed else _authored_normals(out, normals, interpolation)
+            return out
+
+        return _kept.get(key, faces)
     topology = _topology(mesh, code, counts, indices, len(points))
+    creases = (topology.creases, topology.crease_sharpness, topology.corner_sharpness)
+    shape = digest(counts, indices, holes, *creases, scheme, boundary, budget)
+    return _kept.get(
+        (shape, digest(points)), lambda: _subdivided(shape, points, topology, holes, scheme, boundary, budget)
+    )
+
+
+_kept = Kept(KEPT_BYTES, lambda mesh: 0 if mesh is None else mesh.nbytes)
+# How subdivision weighs points is the same for each frame of a surface that moves.
+_refinements = Kept(KEPT_BYTES // 4, lambda refined: refined.points_from.data.nbytes + refined.corners_from.data.nbytes)
+
+
+def _subdivided(
+    shape: bytes, points: np.ndarray, topology: Topology, holes: np.ndarray, scheme: str, boundary: str, budget: int
+) -> Mesh | None:
+    """A subdivision surface; `shape` identifies all but the points."""
+    counts, indices = topology.counts, topology.indices
     if boundary == "none":
         holes = np.union1d(holes, _at_boundary(topology))
     levels = int(np.clip(np.log(max(budget, 1) / len(counts)) / np.log(4), 0, 4))
-    refined = refine(topology, scheme, levels, boundary)
+    refined = _refinements.get(shape, lambda: refine(topology, scheme, levels, boundary))
     fine = refined.topology
     fine_holes = np.flatnonzero(np.isin(refined.faces_from, holes))
     out = _faces(refined.points_from @ points, fine.counts, fine.indices, fine_holes)
@@ -202,15 +251,18 @@ def _at_boundary(topology: Topology) -> np.ndarray:
     return np.unique(np.repeat(np.arange(len(topology.counts)), topology.counts)[touched])
 
 
-def _authored_normals(mesh: UsdGeom.Mesh, code: Usd.TimeCode, out: Mesh) -> np.ndarray | None:
+def _given_normals(mesh: UsdGeom.Mesh, code: Usd.TimeCode) -> tuple[np.ndarray | None, str]:
+    """Authored normals (N, 3) and their interpolation; None where there are none."""
     primvar = UsdGeom.PrimvarsAPI(mesh).GetPrimvar("normals")
     if primvar and primvar.HasAuthoredValue():
         values, interpolation = primvar.ComputeFlattened(code), str(primvar.GetInterpolation())
     else:
         values, interpolation = mesh.GetNormalsAttr().Get(code), str(mesh.GetNormalsInterpolation())
-    if values is None or not len(values):
-        return None
-    refined = out.refine(_vectors(values), interpolation)
+    return (None, "") if values is None or not len(values) else (_vectors(values), interpolation)
+
+
+def _authored_normals(out: Mesh, values: np.ndarray | None, interpolation: str) -> np.ndarray | None:
+    refined = None if values is None else out.refine(values, interpolation)
     if refined is None:
         return None
     return _unit(out.on_corners(refined, interpolation, np.arange(len(out.triangles))))
