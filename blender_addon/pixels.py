@@ -44,21 +44,37 @@ def read_png(data: bytes) -> np.ndarray:
 
 
 def _unfilter(filters: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Undoes PNG's row filters. A pixel needs its left, upper and upper left, so whole diagonals are done at a time."""
+    """Undoes PNG's row filters. A pixel needs its left, upper and upper left, so whole diagonals are done at a time.
+
+    Those lie as rows, [diagonal, row of the image, channel], with an empty one before each: there is no left of the
+    first column and no upper of the first row.
+    """
     height, width, channels = values.shape
-    out = np.zeros((height + 1, width + 1, channels), np.int16)
-    kinds = filters[:, None]
-    for diagonal in range(height + width - 1):
-        y = np.arange(max(0, diagonal - width + 1), min(height, diagonal + 1))
-        x = diagonal - y
-        left, up, corner = out[y + 1, x], out[y, x + 1], out[y, x]
-        guess = left + up - corner
-        far = np.abs(guess - left), np.abs(guess - up), np.abs(guess - corner)
-        paeth = np.where((far[0] <= far[1]) & (far[0] <= far[2]), left, np.where(far[1] <= far[2], up, corner))
-        kind = kinds[y]
-        predicted = np.select([kind == 1, kind == 2, kind == 3, kind == 4], [left, up, (left + up) >> 1, paeth], 0)
-        out[y + 1, x + 1] = (values[y, x] + predicted) & 255
-    return out[1:, 1:].astype(np.uint8)
+    skewed = np.zeros((height + width + 1, height + 1, channels), np.int16)
+    diagonal, row, channel = skewed.strides
+    image = np.lib.stride_tricks.as_strided(skewed[2:, 1:], values.shape, (diagonal + row, diagonal, channel))
+    image[...] = values
+    used = set(filters.tolist())
+    share = [(filters == kind).astype(np.int16)[:, None] for kind in range(5)]
+    for number in range(height + width - 1):
+        rows = slice(max(0, number - width + 1), min(height, number + 1))
+        below = slice(rows.start + 1, rows.stop + 1)
+        out, left, up, corner = (
+            skewed[number + 2, below], skewed[number + 1, below], skewed[number + 1, rows], skewed[number, rows]
+        )  # fmt: skip
+        if 1 in used:
+            out += share[1][rows] * left
+        if 2 in used:
+            out += share[2][rows] * up
+        if 3 in used:
+            out += share[3][rows] * ((left + up) >> 1)
+        if 4 in used:
+            to_left, to_up = up - corner, left - corner
+            far = np.abs(to_left + to_up), np.abs(to_left), np.abs(to_up)
+            nearest = np.where(far[2] <= far[0], up, corner)
+            out += share[4][rows] * np.where((far[1] <= far[2]) & (far[1] <= far[0]), left, nearest)
+        out &= 255
+    return image.astype(np.uint8)
 
 
 def encode_png(values: np.ndarray) -> bytes:
@@ -117,28 +133,39 @@ def from_linear(linear: np.ndarray) -> np.ndarray:
 
 def scene_linear(srgb: np.ndarray) -> np.ndarray:
     """Display-referred sRGB (..., 3) to the values that Blender computes with, so that the view transform Standard
-    shows the same sRGB. Uses mathutils, for a .blend whose working space has other primaries than sRGB's.
+    shows the same sRGB.
     """
+    return to_linear(srgb) @ _primaries()
+
+
+def displayed(linear: np.ndarray) -> np.ndarray:
+    """The way back: values that Blender computes with as sRGB of 0..1, as the view transform Standard shows them."""
+    return from_linear(np.asarray(linear, np.float32) @ np.linalg.inv(_primaries())).clip(0, 1)
+
+
+def _primaries() -> np.ndarray:
+    """sRGB's primaries in the working space, a row each. Uses mathutils: a .blend's space may have others."""
     from mathutils import Color
 
-    primaries = np.eye(3)
-    columns = [tuple(Color(tuple(primary)).from_srgb_to_scene_linear()) for primary in primaries]
-    return to_linear(srgb) @ np.array(columns, np.float32)
+    return np.array([tuple(Color(tuple(each)).from_srgb_to_scene_linear()) for each in np.eye(3)], np.float32)
 
 
 def frame(image: np.ndarray, width: int, height: int, aspect: float, smooth: bool = True) -> np.ndarray:
-    """The part of a square picture that a frame shows, at the frame's size.
+    """The part of a picture that a frame shows, at the frame's size; the picture itself where it is that already.
 
-    The service sees a square whose side is the frame's longer one; the frame lies in its middle.
+    The service sees at least the frame, which lies in the picture's middle.
 
     Args:
-        image: (side, side, channels). aspect: of the frame, its width over its height, as it is shown.
-        smooth: interpolate; otherwise the nearest, as for ids and depth.
+        image: (height, width, channels), of square pixels. aspect: of the frame, its width over its height, as it is
+            shown. smooth: interpolate; otherwise the nearest, as for ids and depth.
     """
-    side = image.shape[0]
-    shown = (side * min(aspect, 1.0), side / max(aspect, 1.0))
-    across = _weights(side, shown[0], width, smooth)
-    down = _weights(side, shown[1], height, smooth)
+    tall, wide = image.shape[:2]
+    shown = min(wide, tall * aspect), min(tall, wide / aspect)
+    # The sides of a picture are whole pixels, an aspect need not be.
+    if (wide, tall) == (width, height) and wide - shown[0] < 1 and tall - shown[1] < 1:
+        return image
+    across = _weights(wide, shown[0], width, smooth)
+    down = _weights(tall, shown[1], height, smooth)
     if not smooth:
         return image[down][:, across]
     values = np.tensordot(down, image.astype(np.float32), axes=(1, 0))

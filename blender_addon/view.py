@@ -49,6 +49,36 @@ class View:
             camera.AddTransformOp().Set(Gf.Matrix4d(transposed))
 
 
+def frame_pixels(scene: bpy.types.Scene) -> tuple[int, int]:
+    """Width and height of what F12 makes, in its pixels."""
+    render = scene.render
+    width, height = (side * render.resolution_percentage // 100 for side in (render.resolution_x, render.resolution_y))
+    return max(width, 1), max(height, 1)
+
+
+def frame_aspect(scene: bpy.types.Scene) -> float:
+    """Width over height of what F12 makes, as it is shown: its pixels need not be square."""
+    render = scene.render
+    return render.resolution_x * render.pixel_aspect_x / (render.resolution_y * render.pixel_aspect_y)
+
+
+def picture_size(pixels: tuple[int, int], aspect: float, longest: int = 0) -> tuple[int, int]:
+    """Width and height of a picture, whose pixels are square, that has all that a frame has.
+
+    Args:
+        pixels: of the frame. aspect: its width over its height, as it is shown.
+        longest: of the picture's sides; 0 is no bound.
+    """
+    width, height = pixels
+    # By rounding a frame of square pixels may be off by one.
+    if abs(width - height * aspect) >= 1 and abs(height - width / aspect) >= 1:
+        width, height = max(width, round(height * aspect)), max(height, round(width / aspect))
+    scale = longest / max(width, height)
+    if 0 < scale < 1:
+        width, height = round(width * scale), round(height * scale)
+    return max(width, 1), max(height, 1)
+
+
 def of_camera(camera: bpy.types.Object, scene: bpy.types.Scene) -> View:
     """The view of a camera object."""
     data = camera.data

@@ -15,6 +15,7 @@ from .. import pixels, preferences
 from ..problems import Problem, plain
 from ..request import Rendered, RenderScene
 from ..tasks import Stopped, Task, on_main
+from ..view import frame_aspect, frame_pixels
 from .preview import Preview
 
 # What Cycles writes where there is nothing.
@@ -74,11 +75,15 @@ class NEURALUSD_RenderEngine(bpy.types.RenderEngine):
             folder = on_main(preferences.work_folder, self.stopped)
             self.update_stats("Neural USD", "sending the scene")
             # Blender renders in a thread of its own, where nothing may be exported.
-            work = on_main(lambda: RenderScene(scene, layer, folder, passes=bool(passes)), self.stopped)
+            # While Blender renders by this engine it cannot render by another.
+            options = {"passes": bool(passes), "cycles_may": False}
+            work = on_main(lambda: RenderScene(scene, layer, folder, **options), self.stopped)
             task = _Reporting(self, work, scene, layer)
             result: Rendered = task.run()
             self._write(task, result, scene, layer)
-            on_main(result.keep_tokens, self.stopped)
+            said = result.said_of_encoding(on_main(result.keep_tokens, self.stopped))
+            if said:
+                self.report({"INFO"}, f"Rendered{said}")
         except Stopped:
             return
         except Exception as error:
@@ -118,13 +123,9 @@ class _Reporting(Task):
     def __init__(self, engine: NEURALUSD_RenderEngine, work: Any, scene: bpy.types.Scene, layer: bpy.types.ViewLayer):
         super().__init__("Neural render", work)
         self.engine, self.layer = engine, layer.name
-        render = scene.render
-        width, height = (
-            int(size * render.resolution_percentage / 100) for size in (render.resolution_x, render.resolution_y)
-        )
-        self.shape = (width, height)
-        self.aspect = width * render.pixel_aspect_x / (height * render.pixel_aspect_y)
-        self.region = _region(render, width, height)
+        self.shape = frame_pixels(scene)
+        self.aspect = frame_aspect(scene)
+        self.region = _region(scene.render, *self.shape)
         self._looked = 0.0
 
     def cancelled(self) -> bool:
@@ -166,10 +167,11 @@ def _wanted(layer: Any) -> list[tuple[str, str]]:
 
 def _region(render: bpy.types.RenderSettings, width: int, height: int) -> tuple[int, int, int, int]:
     """Left, bottom, width and height of what is rendered of the frame, in its pixels."""
-    if not (render.use_border and render.use_crop_to_border):
+    if not render.use_border:
         return 0, 0, width, height
-    left, right = int(render.border_min_x * width), int(render.border_max_x * width)
-    bottom, top = int(render.border_min_y * height), int(render.border_max_y * height)
+    # In single precision, as Blender rounds them.
+    left, right = (int(np.float32(edge) * np.float32(width)) for edge in (render.border_min_x, render.border_max_x))
+    bottom, top = (int(np.float32(edge) * np.float32(height)) for edge in (render.border_min_y, render.border_max_y))
     return left, bottom, right - left, top - bottom
 
 
