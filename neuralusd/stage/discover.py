@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import cache
 
-from pxr import Kind, Sdf, Usd, UsdGeom
+from pxr import Kind, Usd, UsdGeom
 
 from .walk import GUIDE, Visible, visible
 
@@ -23,47 +24,54 @@ def discover_assets(stage: Usd.Stage, time: float | None = None) -> list[str]:
     In 2 a prim that holds all the others gives way to them, so a stage that is one reference to a set of references
     is that set.
     """
-    return discover(list(visible(stage.GetPseudoRoot(), time)))
+    prims = list(visible(stage.GetPseudoRoot(), time))
+    return [str(prims[place].prim.GetPath()) for place in discover(prims)]
 
 
-def discover(prims: list[Visible]) -> list[str]:
-    """`discover_assets` over prims that have been walked already."""
-    drawn = [v.prim.GetPath() for v in prims if v.kind and v.purpose != GUIDE]
-    with_geometry: set[Sdf.Path] = set()
-    for path in drawn:
-        while path not in with_geometry and path != Sdf.Path.absoluteRootPath:
-            with_geometry.add(path)
-            path = path.GetParentPath()
-    candidates = [v.prim for v in prims if v.prim.GetPath() in with_geometry]
-    components = _components(candidates, drawn)
+def discover(prims: list[Visible]) -> list[int]:
+    """`discover_assets` over all that is visible from the stage's root on; the places of the assets in `prims`."""
+    drawn = [place for place, v in enumerate(prims) if v.kind and v.purpose != GUIDE]
+    with_geometry = [False] * len(prims)
+    for place in drawn:
+        # The stage's root, place 0, is never an asset.
+        while place > 0 and not with_geometry[place]:
+            with_geometry[place] = True
+            place = prims[place].parent
+    candidates = [place for place, holds in enumerate(with_geometry) if holds]
+    components = _components(prims, candidates, drawn)
     if components:
         return components
-    brought = _topmost(candidates, lambda prim: prim.IsInstance() or _brings_in_an_asset(prim))
-    inside = {v.prim.GetPath() for v in prims if v.skeleton_root not in (None, v.prim)}
-    return brought or _side_by_side([prim for prim in candidates if prim.GetPath() not in inside])
+    brought = _topmost(prims, candidates, lambda prim: prim.IsInstance() or _brings_in_an_asset(prim))
+    if brought:
+        return brought
+    return _side_by_side(prims, [p for p in candidates if prims[p].skeleton_root in (None, prims[p].prim)])
 
 
 def is_component(prim: Usd.Prim) -> bool:
-    kind = Usd.ModelAPI(prim).GetKind()
+    return _derives_from_component(prim.GetKind())
+
+
+@cache
+def _derives_from_component(kind: str) -> bool:
     return bool(kind) and Kind.Registry.IsA(kind, Kind.Tokens.component)
 
 
-def _components(candidates: Iterable[Usd.Prim], drawn: list[Sdf.Path]) -> list[str]:
+def _components(prims: list[Visible], candidates: list[int], drawn: list[int]) -> list[int]:
     """Components that keep geometry when the innermost component has taken its own, and instancers of components."""
-    candidates = list(candidates)
-    components = {prim.GetPath() for prim in candidates if is_component(prim)}
-    owners = set()
-    instancers = {prim.GetPath() for prim in candidates if prim.IsA(UsdGeom.PointInstancer)}
-    for path in drawn:
-        owner = next((prefix for prefix in reversed(path.GetPrefixes()) if prefix in components), None)
-        if owner is None and path in instancers:
-            instancer = next(prim for prim in candidates if prim.GetPath() == path)
-            targets = UsdGeom.PointInstancer(instancer).GetPrototypesRel().GetForwardedTargets()
-            prototypes = [instancer.GetStage().GetPrimAtPath(t) for t in targets]
-            owner = path if any(p and is_component(p) for p in prototypes) else None
-        if owner is not None:
-            owners.add(owner)
-    return [str(prim.GetPath()) for prim in candidates if prim.GetPath() in owners]
+    innermost = [-1] * len(prims)
+    for place in candidates:
+        innermost[place] = place if is_component(prims[place].prim) else innermost[prims[place].parent]
+    owners = {innermost[place] for place in drawn}
+    if -1 in owners:
+        loose = [place for place in drawn if innermost[place] < 0 and prims[place].kind == "instancer"]
+        owners |= {place for place in loose if _repeats_components(prims[place].prim)}
+    return sorted(owners - {-1})
+
+
+def _repeats_components(instancer: Usd.Prim) -> bool:
+    targets = UsdGeom.PointInstancer(instancer).GetPrototypesRel().GetForwardedTargets()
+    prototypes = [instancer.GetStage().GetPrimAtPath(target) for target in targets]
+    return any(prim and is_component(prim) for prim in prototypes)
 
 
 def _brings_in_an_asset(prim: Usd.Prim) -> bool:
@@ -71,38 +79,41 @@ def _brings_in_an_asset(prim: Usd.Prim) -> bool:
 
 
 def _topmost(
-    candidates: list[Usd.Prim], wanted: Callable[[Usd.Prim], bool], below: Sdf.Path | None = None
-) -> list[str]:
-    """The outermost wanted prims; where that is a single one, those below it if they are several."""
-    found: list[Usd.Prim] = []
-    for prim in candidates:
-        path = prim.GetPath()
-        inside = below is None or (path.HasPrefix(below) and path != below)
-        if inside and wanted(prim) and not (found and path.HasPrefix(found[-1].GetPath())):
-            found.append(prim)
+    prims: list[Visible], candidates: list[int], wanted: Callable[[Usd.Prim], bool], below: int = 0
+) -> list[int]:
+    """The outermost wanted prims below one; where that is a single one, those below it if they are several."""
+    found, inside, taken = [], {below}, set()
+    for place in candidates:
+        parent = prims[place].parent
+        if parent in taken:
+            taken.add(place)
+        elif parent in inside:
+            inside.add(place)
+            if wanted(prims[place].prim):
+                found.append(place)
+                taken.add(place)
     if len(found) == 1:
-        nested = _topmost(candidates, wanted, found[0].GetPath())
+        nested = _topmost(prims, candidates, wanted, found[0])
         if len(nested) > 1:
             return nested
-    return [str(prim.GetPath()) for prim in found]
+    return found
 
 
-def _side_by_side(candidates: list[Usd.Prim]) -> list[str]:
+def _side_by_side(prims: list[Visible], candidates: list[int]) -> list[int]:
     """The first level where geometry branches; the topmost prim with a transform where it never does."""
-    children: dict[Sdf.Path, list[Usd.Prim]] = {}
-    for prim in candidates:
-        if not prim.IsPseudoRoot():
-            children.setdefault(prim.GetPath().GetParentPath(), []).append(prim)
+    children: dict[int, list[int]] = {}
+    for place in candidates:
+        children.setdefault(prims[place].parent, []).append(place)
 
-    def through_scopes(prims: list[Usd.Prim]) -> list[Usd.Prim]:
-        out: list[Usd.Prim] = []
-        for prim in prims:
-            below = children.get(prim.GetPath(), [])
-            out += [prim] if prim.IsA(UsdGeom.Xformable) or not below else through_scopes(below)
+    def through_scopes(places: list[int]) -> list[int]:
+        out: list[int] = []
+        for place in places:
+            below = children.get(place, [])
+            out += [place] if prims[place].prim.IsA(UsdGeom.Xformable) or not below else through_scopes(below)
         return out
 
-    level = through_scopes(children.get(Sdf.Path.absoluteRootPath, []))
+    level = through_scopes(children.get(0, []))
     top = level
     while len(level) == 1:
-        level = through_scopes(children.get(level[0].GetPath(), []))
-    return [str(prim.GetPath()) for prim in (level or top)]
+        level = through_scopes(children.get(level[0], []))
+    return level or top

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
 from typing import Any
 
 import numpy as np
-from pxr import Sdf, Usd, UsdGeom, UsdSemantics
+from pxr import Usd, UsdGeom, UsdSemantics
 
 from ..scene import BACKGROUND, FOREGROUND, Asset, Box2D, Camera, Scene
 from ..schema import NeuralAssetAPI
@@ -17,7 +16,7 @@ from .discover import discover
 from .errors import EmptyStageError, SceneError, StageWarning
 from .open import composition_problems
 from .tokens import read_tokens
-from .walk import GUIDE, PROXY, Owners, Visible, time_code, visible
+from .walk import GUIDE, Visible, time_code, visible
 
 
 def read(stage: Usd.Stage, camera: str | None = None, time: float | None = None, aspect: float = 1.0) -> Scene:
@@ -44,25 +43,26 @@ def read(stage: Usd.Stage, camera: str | None = None, time: float | None = None,
     """
     identifier = stage.GetRootLayer().identifier
     prims = list(visible(stage.GetPseudoRoot(), time))
-    marked = [v for v in prims if v.purpose != GUIDE and _is_marked(v.prim)]
-    found = {v.prim.GetPath(): v.prim for v in marked}
-    if not any(_role(v.prim) == FOREGROUND for v in marked):
-        found |= {Sdf.Path(path): stage.GetPrimAtPath(path) for path in discover(prims)}
-    backgrounds = [path for path, prim in found.items() if _role(prim) == BACKGROUND]
+    marked = [place for place, v in enumerate(prims) if v.purpose != GUIDE and _is_marked(v.prim)]
+    roles = {place: _role(prims[place].prim) for place in marked}
+    if FOREGROUND not in roles.values():
+        roles |= {place: _role(prims[place].prim) for place in discover(prims) if place not in roles}
+    # Traversal order, parents before children.
+    places = sorted(roles)
+    found = [prims[place].prim for place in places]
+    backgrounds = [prims[place].prim for place in places if roles[place] == BACKGROUND]
     if len(backgrounds) > 1:
-        names = " and ".join(f"<{path}>" for path in backgrounds)
+        names = " and ".join(f"<{prim.GetPath()}>" for prim in backgrounds)
         raise SceneError(f"{identifier} has several backgrounds: {names}. Leave `neural:role` = background on one.")
-    paths = [v.prim.GetPath() for v in prims if v.prim.GetPath() in found]
 
-    transforms = Transforms(stage, time)
-    poses = {path: transforms.checked(found[path]) for path in paths}
-    boxes = _extents([found[path] for path in paths], prims, time)
+    poses = Transforms(stage, time).all_checked(found)
+    extents = Bounds(time).extents(found, _geometry(places, prims))
     assets = []
-    for path in paths:
-        asset = _asset(found[path], boxes[path], poses[path], time)
+    for place, prim, pose, extent in zip(places, found, poses, extents, strict=True):
+        asset = _asset(prim, roles[place], None if roles[place] == BACKGROUND else extent, pose, time)
         if asset.role == FOREGROUND and asset.extent is None and asset.box2d is None:
             warnings.warn(
-                f"<{path}> is left out: it has no visible geometry, no extentsHint and no neural:box2d. "
+                f"<{asset.path}> is left out: it has no visible geometry, no extentsHint and no neural:box2d. "
                 "Check its payloads and references, or give it one of these.",
                 StageWarning,
                 stacklevel=2,
@@ -97,28 +97,21 @@ def _camera(stage: Usd.Stage, path: str | None, time: float | None, aspect: floa
         return frame_points(stage, np.concatenate(corners) if corners else np.array([[-1.0] * 3, [1.0] * 3]), aspect)
 
 
-def _extents(assets: list[Usd.Prim], prims: list[Visible], time: float | None) -> dict[Sdf.Path, np.ndarray | None]:
-    """Path to (2, 3) extent, or None, of each asset from the geometry that is its own."""
-    paths = [prim.GetPath() for prim in assets]
-    owners = Owners([str(path) for path in paths])
-    own: dict[int, list[Visible]] = defaultdict(list)
-    groups: dict[int, list[Visible]] = defaultdict(list)
-    for v in prims:
-        if v.kind and v.purpose != GUIDE:
-            index = owners.index(v.prim.GetPath())
-            own[index].append(v)
-            # An asset that is nothing but a group of assets has the box of the group.
-            while index >= 0:
-                index = owners.index(paths[index].GetParentPath())
-                groups[index].append(v)
-    usual, proxies = Bounds(time), Bounds(time, ("default", PROXY))
-    out = {}
-    for index, prim in enumerate(assets):
-        geometry = own[index] or groups[index]
-        only_proxies = {v.purpose for v in geometry} == {PROXY}
-        drawn = [v for v in geometry if only_proxies or v.purpose != PROXY]
-        extent = (proxies if only_proxies else usual).extent(prim, drawn)
-        out[prim.GetPath()] = None if _role(prim) == BACKGROUND else extent
+def _geometry(places: list[int], prims: list[Visible]) -> list[list[Visible]]:
+    """The geometry that is each asset's own; of an asset that is nothing but a group of assets, the group's."""
+    own: list[list[Visible]] = [[] for _ in places]
+    index, owners = {place: number for number, place in enumerate(places)}, [-1] * len(prims)
+    for place, v in enumerate(prims):
+        owner = owners[place] = index.get(place, owners[v.parent] if place else -1)
+        if owner >= 0 and v.kind and v.purpose != GUIDE:
+            own[owner].append(v)
+    groups: dict[int, list[Visible]] = {number: [] for number, parts in enumerate(own) if not parts}
+    out = [groups.get(number, parts) for number, parts in enumerate(own)]
+    for number, parts in enumerate(own):
+        above = number
+        while groups and (above := owners[prims[places[above]].parent]) >= 0:
+            if above in groups:
+                groups[above] += parts
     return out
 
 
@@ -126,30 +119,32 @@ def _is_marked(prim: Usd.Prim) -> bool:
     return NeuralAssetAPI.schemaIdentifier in prim.GetAppliedSchemas()
 
 
+def _says_something(prim: Usd.Prim) -> bool:
+    """Whether any `neural:` property is authored; most assets that are found have none, and only fallbacks."""
+    return bool(prim.GetAuthoredPropertiesInNamespace("neural"))
+
+
 def _role(prim: Usd.Prim) -> str:
-    attribute = NeuralAssetAPI(prim).GetRoleAttr()
-    return (attribute.Get() if attribute else None) or FOREGROUND
+    authored = _says_something(prim)
+    return (authored and _value(NeuralAssetAPI(prim).GetRoleAttr(), Usd.TimeCode.Default())) or FOREGROUND
 
 
-def _asset(prim: Usd.Prim, extent: np.ndarray | None, pose: np.ndarray, time: float | None) -> Asset:
-    code, api = time_code(time), NeuralAssetAPI(prim)
+def _asset(prim: Usd.Prim, role: str, extent: np.ndarray | None, pose: np.ndarray, time: float | None) -> Asset:
+    code = time_code(time)
+    asset = Asset(str(prim.GetPath()), pose, extent, role=role, labels=_labels(prim, code))
+    if _says_something(prim):
+        api = NeuralAssetAPI(prim)
+        box, presence = _value(api.GetBox2dAttr(), code), _value(api.GetPresenceAttr(), code)
+        if box is not None and extent is None:
+            asset.box2d = Box2D(*(float(b) for b in box))
+        asset.presence = 1.0 if presence is None else float(presence)
+        asset.text = _value(api.GetTextAttr(), code) or ""
+    asset.tokens = read_tokens(prim, time)
+    return asset
 
-    def get(attribute: Usd.Attribute, fallback: Any) -> Any:
-        value = attribute.Get(code) if attribute else None
-        return fallback if value is None else value
 
-    box = get(api.GetBox2dAttr(), None)
-    return Asset(
-        path=str(prim.GetPath()),
-        local_to_world=pose,
-        extent=extent,
-        box2d=Box2D(*(float(b) for b in box)) if box is not None and extent is None else None,
-        role=_role(prim),
-        presence=float(get(api.GetPresenceAttr(), 1.0)),
-        text=get(api.GetTextAttr(), ""),
-        labels=_labels(prim, code),
-        tokens=read_tokens(prim, time),
-    )
+def _value(attribute: Usd.Attribute, code: Usd.TimeCode) -> Any:
+    return attribute.Get(code) if attribute else None
 
 
 def _labels(prim: Usd.Prim, code: Usd.TimeCode) -> tuple[str, ...]:

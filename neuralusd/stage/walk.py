@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pxr import Sdf, Usd, UsdGeom, UsdSkel
 
@@ -25,8 +25,7 @@ def authoring_time(time: float | None) -> Usd.TimeCode:
     return Usd.TimeCode.Default() if time is None else Usd.TimeCode(time)
 
 
-@dataclass(frozen=True, slots=True)
-class Visible:
+class Visible(NamedTuple):
     """A prim that is not hidden.
 
     Attributes:
@@ -35,19 +34,20 @@ class Visible:
         kind: "surface" (becomes triangles), "instancer", "other" (has an extent, cannot be drawn here), or "" (no
         geometry).
         skeleton_root: the SkelRoot it is in, whose skeletons may deform it.
+        parent: which of the prims that were walked is its parent, counted from 0; -1 for the root.
     """
 
     prim: Usd.Prim
     purpose: str
     kind: str
     skeleton_root: Usd.Prim | None = None
+    parent: int = -1
 
 
 _kinds: dict[str, str] = {}
 
 
-def _kind(prim: Usd.Prim) -> str:
-    name = prim.GetTypeName()
+def _kind(prim: Usd.Prim, name: str) -> str:
     if name not in _kinds:
         if any(prim.IsA(schema) for schema in SURFACES):
             _kinds[name] = "surface"
@@ -71,26 +71,29 @@ def visible(
     Args:
         undefined: also go through `over` and `class` prims, which prototypes of a point instancer may be.
     """
-    code = time_code(time)
+    code, invisible = time_code(time), UsdGeom.Tokens.invisible
     traverse = Usd.TraverseInstanceProxies(
         Usd.PrimIsActive & Usd.PrimIsLoaded if undefined else Usd.PrimDefaultPredicate
     )
-    stack: list[tuple[Usd.Prim, str | None, Usd.Prim | None]] = [(root, purpose, None)]
+    stack: list[tuple[Usd.Prim, str | None, Usd.Prim | None, int]] = [(root, purpose, None, -1)]
+    number = 0
     while stack:
-        prim, inherited, skeleton_root = stack.pop()
+        prim, inherited, skeleton_root, parent = stack.pop()
         kind = ""
-        if prim.GetTypeName():
-            if prim.GetAttribute("visibility").Get(code) == UsdGeom.Tokens.invisible:
+        if name := prim.GetTypeName():
+            shown = prim.GetAttribute("visibility")
+            if shown.HasAuthoredValue() and shown.Get(code) == invisible:
                 continue
             authored = prim.GetAttribute("purpose")
-            if authored and authored.HasAuthoredValue():
+            if authored.HasAuthoredValue():
                 inherited = authored.Get()
-            kind = _kind(prim)
+            kind = _kind(prim, name)
             if kind == "skeleton":
                 kind, skeleton_root = "", prim
-        yield Visible(prim, inherited or "default", kind, skeleton_root)
-        if kind != "instancer":
-            stack += [(child, inherited, skeleton_root) for child in reversed(prim.GetFilteredChildren(traverse))]
+        yield Visible(prim, inherited or "default", kind, skeleton_root, parent)
+        if kind != "instancer" and (children := prim.GetFilteredChildren(traverse)):
+            stack += [(child, inherited, skeleton_root, number) for child in reversed(children)]
+        number += 1
 
 
 class Owners:
