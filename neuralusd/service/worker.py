@@ -155,11 +155,9 @@ class Worker:
         return {"code": "bug", "message": f"A bug of neuralusd: {kind}: {text}. Report it with the service's log."}
 
     def forget(self) -> None:
-        """Lets go of layers, and of textures by path: files of the same name may be others next time."""
+        """Lets go of layers: files of the same name may be others next time. Textures are kept until theirs change."""
         from ..stage.materialx import read_materialx
-        from ..stage.texture import load_texture
 
-        load_texture.cache_clear()
         read_materialx.cache_clear()
         gc.collect()
 
