@@ -8,13 +8,14 @@ from collections.abc import Mapping
 import numpy as np
 from pxr import Sdf, Usd, UsdGeom
 
-from ..scene import BACKGROUND, Asset, Scene, Tokens
+from ..scene import APPEARANCE, BACKGROUND, GEOMETRY, Asset, Scene, Tokens
 from ..schema import NeuralAssetAPI, NeuralTokensAPI
 from ..schema.base import to_usd
 from .discover import discover_assets
 from .errors import SceneError, StageWarning, TokensError
 from .open import quiet
-from .tokens import DIGEST_KEY
+from .tokens import DIGEST_KEY, all_finite
+from .views_io import write_views
 from .walk import authoring_time, time_code
 
 
@@ -73,6 +74,9 @@ def write_tokens(
             prim = _apply(stage, path).GetPrim()
             for modality, given in sets.items():
                 _write_set(prim, modality, given, time)
+            if sets.keys() & {APPEARANCE, GEOMETRY}:
+                # Before any is written: they may be read from the very prim.
+                write_views(prim, dict(next((given.views for given in sets.values() if given.views), {})))
 
 
 def ensure_background(stage: Usd.Stage) -> str:
@@ -123,7 +127,7 @@ def _write_set(prim: Usd.Prim, modality: str, tokens: Tokens, time: float | None
         raise TokensError(f"{where} must be (K, D), but are of shape {values.shape}.")
     with np.errstate(over="ignore"):
         halves = values.astype(np.float16, copy=False)
-    if not np.isfinite(halves).all():
+    if not all_finite(halves):
         raise TokensError(f"{where} hold NaN, infinity, or numbers too large for half precision. Check the encoder.")
     count = len(values)
     if tokens.grid[0] * tokens.grid[1] != count:
