@@ -14,8 +14,8 @@ Conventions, the same everywhere in neuralusd:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -23,6 +23,77 @@ FOREGROUND = "foreground"
 BACKGROUND = "background"
 APPEARANCE = "appearance"
 GEOMETRY = "geometry"
+PICTURE = "picture"
+ALBEDO = "albedo"
+
+
+@dataclass(eq=False)
+class View:
+    """A picture of one asset: the part of an image that shows it, and the camera that took it.
+
+    Attributes:
+        color: (H, W, 3) uint8 sRGB.
+        depth: (H, W) float32 in metres along the viewing axis; inf where the pixel does not show the asset, NaN where
+            it does at an unknown depth.
+        transform: (4, 4) from the asset's local space to the camera's.
+        lens: (fx, fy, ox, oy), so that w = 0.5 + fx * x / depth - ox and h = 0.5 - fy * y / depth + oy in camera space;
+            an orthographic camera has the same with depth left out.
+        crop: (x, y, h, w) of these pixels in the whole image, normalised to it.
+        orthographic: whether the camera is.
+        kind: "picture" (the asset in its light) or "albedo" (its plain base colour).
+        gain: (3,) how many times as bright, in sRGB values, the picture is as the asset's base colour under even light.
+        source: the image the crop was taken from, for people.
+    """
+
+    color: np.ndarray
+    depth: np.ndarray
+    transform: np.ndarray
+    lens: tuple[float, float, float, float]
+    crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    orthographic: bool = False
+    kind: str = PICTURE
+    gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    source: str = ""
+
+    @property
+    def placed(self) -> bool:
+        """Whether its depths are known."""
+        return bool(np.isfinite(self.depth).any())
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """Points (N, 3) in the asset's local space to (N, 3) of row and column, as parts of the crop, and depth in metres.
+        Behind a perspective camera rows and columns are not finite."""
+        x, y, z = (points @ self.transform[:3, :3] + self.transform[3, :3]).T
+        fx, fy, ox, oy = self.lens
+        with np.errstate(divide="ignore", invalid="ignore"):
+            over = np.ones_like(z) if self.orthographic else np.where(z < 0, -1 / z, np.nan)
+        left, top, high, wide = self.crop
+        w, h = 0.5 + fx * x * over - ox, 0.5 - fy * y * over + oy
+        return np.stack([(h - top) / high, (w - left) / wide, -z], 1)
+
+    def unproject(self, places: np.ndarray) -> np.ndarray:
+        """The inverse of `project`: (N, 3) of row, column and depth to points (N, 3) in the asset's local space."""
+        row, column, depth = places.T
+        fx, fy, ox, oy = self.lens
+        left, top, high, wide = self.crop
+        times = np.ones_like(depth) if self.orthographic else depth
+        x = (left + column * wide - 0.5 + ox) / fx * times
+        y = (0.5 + oy - top - row * high) / fy * times
+        inverse = np.linalg.inv(self.transform)
+        return np.stack([x, y, -depth], 1) @ inverse[:3, :3] + inverse[3, :3]
+
+
+@dataclass(eq=False)
+class Surface:
+    """Where a piece of an asset's geometry was when the asset's views were taken.
+
+    Attributes:
+        transform: (4, 4) from the piece's local space to the asset's.
+        points: (V, 3) float32 in the piece's local space, of its authored vertices; None where they do not change.
+    """
+
+    transform: np.ndarray
+    points: np.ndarray | None = None
 
 
 @dataclass
@@ -42,6 +113,7 @@ class Tokens:
         view: (4, 4) from the asset's local space to the space of the camera that saw it.
         source: the image the crop was taken from, for people; never read back by a renderer.
         digest: identifies what the encoder was given, so that only what changed is encoded again.
+        views: the pictures of the prim that the tokens are of, by name; what a renderer looks up.
     """
 
     values: np.ndarray
@@ -54,6 +126,7 @@ class Tokens:
     view: np.ndarray | None = None
     source: str = ""
     digest: str = ""
+    views: Mapping[str, View] = field(default_factory=dict)
 
 
 @dataclass
@@ -135,15 +208,18 @@ class Camera:
         """
         h = (np.arange(height) + 0.5) / height
         w = (np.arange(width) + 0.5) / width
+        return self.rays_through(*np.broadcast_arrays(h[:, None], w[None, :]))
+
+    def rays_through(self, h: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """World-space rays through places of the image, normalised `h` and `w` (...): as `rays`, (..., 3) each."""
         x = (w - 0.5) * self.horizontal_aperture + self.horizontal_aperture_offset
         y = (0.5 - h) * self.vertical_aperture + self.vertical_aperture_offset
-        x, y = np.broadcast_arrays(x[None, :], y[:, None])
         camera_to_world = np.linalg.inv(self.world_to_camera)
         zero, one = np.zeros_like(x), np.ones_like(x)
         if self.projection == "orthographic":
             origins, directions = np.stack([x, y, zero], -1), np.stack([zero, zero, -one], -1)
         else:
-            origins = np.zeros((height, width, 3))
+            origins = np.zeros((*x.shape, 3))
             directions = np.stack([x / self.focal_length, y / self.focal_length, -one], -1)
         return origins @ camera_to_world[:3, :3] + camera_to_world[3, :3], directions @ camera_to_world[:3, :3]
 
@@ -163,6 +239,8 @@ class Asset:
         text: what the asset is, in words.
         labels: UsdSemantics labels of the prim.
         tokens: modality ("appearance", "geometry", ...) to `Tokens`.
+        surfaces: path of a piece of its geometry, relative to the asset ("." is the asset itself), to where it was when
+            the asset's views were taken. What is not there is where it was.
     """
 
     path: str
@@ -174,6 +252,7 @@ class Asset:
     text: str = ""
     labels: tuple[str, ...] = ()
     tokens: dict[str, Tokens] = field(default_factory=dict)
+    surfaces: Mapping[str, Surface] = field(default_factory=dict)
 
     def corners(self) -> np.ndarray:
         """(8, 3) corners of the box in metres, world space; x varies slowest. Raises ValueError without an extent."""
@@ -232,6 +311,9 @@ class Passes:
             asset); NaN where nothing is seen.
         normals: (H, W, 3) float32 unit normals in world space, facing the camera; 0 where nothing is seen. May be None.
         color: (H, W, 3) float32 display-referred sRGB in 0..1. May be None.
+        base: (H, W, 3) float32, the surfaces' base colours as sRGB in 0..1, without any light. May be None.
+        shaded: (H, W, 3) float32 sRGB in 0..1, the base colours under the even light of the shaded view, where `color`
+            is another picture. May be None.
     """
 
     ids: np.ndarray
@@ -239,10 +321,72 @@ class Passes:
     points: np.ndarray
     normals: np.ndarray | None = None
     color: np.ndarray | None = None
+    base: np.ndarray | None = None
+    shaded: np.ndarray | None = None
 
     def mask(self, index: int) -> np.ndarray:
         """(H, W) bool, the pixels that see asset `index` of the scene."""
         return self.ids == index
+
+
+@dataclass(eq=False)
+class GBuffer:
+    """The surfaces that an image shows, as N samples.
+
+    A pixel that one surface fills has one sample; one that an outline crosses, or that is seen through, has several.
+
+    Attributes:
+        size: (height, width) of the image.
+        pixel: (N,) int, row * width + column. weight: (N,) float32, how much of its pixel a sample is; what a pixel's
+            weights lack of 1 sees no surface.
+        asset: (N,) int32, index into `Scene.assets`; -1 where the surface is of no asset.
+        points: (N, 3) float32 in the asset's local space (world metres where of no asset), where this point of the
+            surface was when the asset's views were taken. It follows a surface that deforms.
+        facing: (N, 3) float32, the unit normal there, of the side that is seen.
+        depth: (N,) float32 in metres along the viewing axis.
+        normals: (N, 3) float32, unit, world space, of the side that is seen.
+        color, emission: (N, 3) float32, linear: base colour, and light of its own. roughness, metallic: (N,) float32.
+        shade: (N,) float32, how the lamp and the sky of the shaded view light it.
+        surfaced: (A,) bool, which of `Scene.assets` have geometry of the stage; the others' surface is that of their
+            views.
+    """
+
+    size: tuple[int, int]
+    pixel: np.ndarray
+    weight: np.ndarray
+    asset: np.ndarray
+    points: np.ndarray
+    facing: np.ndarray
+    depth: np.ndarray
+    normals: np.ndarray
+    color: np.ndarray
+    emission: np.ndarray
+    roughness: np.ndarray
+    metallic: np.ndarray
+    shade: np.ndarray
+    surfaced: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.pixel)
+
+    def __getitem__(self, chosen: np.ndarray) -> GBuffer:
+        """Some of the samples."""
+        whole = ("size", "surfaced")
+        return GBuffer(
+            **{
+                f.name: getattr(self, f.name) if f.name in whole else getattr(self, f.name)[chosen]
+                for f in fields(self)
+            }
+        )
+
+    def image(self, values: np.ndarray) -> np.ndarray:
+        """(height, width, ...) of values (N, ...): each pixel the sum of its samples' by their weights."""
+        height, width = self.size
+        flat = values.reshape(len(values), -1)
+        out = np.stack(
+            [np.bincount(self.pixel, self.weight * flat[:, i], height * width) for i in range(flat.shape[1])], -1
+        )
+        return out.reshape(height, width, *values.shape[1:]).astype(np.float32)
 
 
 def reindexed(ids: np.ndarray, paths: Sequence[str], scene: Scene) -> np.ndarray:

@@ -361,7 +361,7 @@ def test_curves_are_left_out_with_a_warning():
 
 
 def test_passes_do_not_depend_on_how_many_rays_are_worked_on_at_a_time(monkeypatch):
-    from neuralusd.stage import passes as module
+    from neuralusd.surfaces import samples as module
 
     stage = new_stage()
     UsdGeom.Sphere.Define(stage, "/Ball")

@@ -145,7 +145,9 @@ def _fallback(prop: Sdf.AttributeSpec) -> str:
         return "[]"
     if isinstance(prop.default, Sdf.AssetPath):
         return f"@{prop.default.path}@"
-    return f'"{prop.default}"' if isinstance(prop.default, str) else f"{prop.default:g}"
+    if isinstance(prop.default, str):
+        return f'"{prop.default}"'
+    return f"{prop.default:g}" if isinstance(prop.default, int | float) else str(prop.default)
 
 
 def _docstring(text: str, indent: int) -> list[str]:

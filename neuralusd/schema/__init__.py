@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from neuralusd.schema.base import to_usd
     from neuralusd.schema.provenance_api import NeuralProvenanceAPI
     from neuralusd.schema.render_settings_api import NeuralRenderSettingsAPI
+    from neuralusd.schema.surface_api import NeuralSurfaceAPI
     from neuralusd.schema.tokens import NeuralTokensAPI
+    from neuralusd.schema.view_api import NeuralViewAPI
     from neuralusd.schema.volume import NeuralVolume
 
 __all__ = [
@@ -32,7 +34,9 @@ __all__ = [
     "NeuralAssetAPI",
     "NeuralProvenanceAPI",
     "NeuralRenderSettingsAPI",
+    "NeuralSurfaceAPI",
     "NeuralTokensAPI",
+    "NeuralViewAPI",
     "NeuralVolume",
     "is_registered",
     "plugin_path",
@@ -47,7 +51,9 @@ _MODULES = {
     "NeuralAssetAPI": "asset_api",
     "NeuralProvenanceAPI": "provenance_api",
     "NeuralRenderSettingsAPI": "render_settings_api",
+    "NeuralSurfaceAPI": "surface_api",
     "NeuralTokensAPI": "tokens",
+    "NeuralViewAPI": "view_api",
     "NeuralVolume": "volume",
     "to_usd": "base",
 }

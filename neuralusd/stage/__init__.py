@@ -5,6 +5,7 @@ from .create import create_stage
 from .discover import discover_assets
 from .edit import editable_prim, ensure_background, write_tokens
 from .edits import donor_prim, move, replace_background, rotate, scale, set_box, set_presence, take_tokens
+from .gbuffer import render_gbuffer, surfaces_of
 from .geometry import Piece, gather_meshes
 from .open import composition_problems, open_stage
 from .passes import render_passes
@@ -32,6 +33,7 @@ __all__ = [
     "read",
     "read_camera",
     "read_volume",
+    "render_gbuffer",
     "render_passes",
     "render_settings",
     "replace_background",
@@ -42,6 +44,7 @@ __all__ = [
     "set_presence",
     "sidecar",
     "sidecar_path",
+    "surfaces_of",
     "take_tokens",
     "write_pose",
     "write_tokens",

@@ -15,6 +15,8 @@ from .mesh import Mesh, build_mesh
 from .skin import skinned_points
 from .walk import GUIDE, Visible, time_code, visible
 
+# Custom data of a mesh whose points its exporter has deformed and may deform otherwise.
+DEFORMS_KEY = "neuralusd:deforms"
 # Faces that all subdivision surfaces of a stage may be refined to together, and one of them.
 ALL_FACES, ONE_MESH = 2_000_000, 50_000
 
@@ -30,6 +32,7 @@ class Piece:
         local_to_world: (4, 4), local space to metres.
         purpose: "default", "render" or "proxy".
         instance: the point instancer that places it and its index there; primvars of the instancer may be a value each.
+        deforms: whether a skeleton, blend shapes or time may give its points other places.
     """
 
     path: Sdf.Path
@@ -38,6 +41,7 @@ class Piece:
     local_to_world: np.ndarray
     purpose: str
     instance: tuple[Usd.Prim, int] | None = None
+    deforms: bool = False
 
 
 def gather_meshes(stage: Usd.Stage, time: float | None = None) -> list[Piece]:
@@ -51,6 +55,14 @@ def gather_meshes(stage: Usd.Stage, time: float | None = None) -> list[Piece]:
     """
     prims = [v for v in visible(stage.GetPseudoRoot(), time) if v.kind and v.purpose != GUIDE]
     return _Gatherer(stage, time, len(prims)).gather(prims)
+
+
+def _deforms(prim: Usd.Prim) -> bool:
+    """Whether the points of a mesh vary over time, or its exporter says that something of its own moves them."""
+    mesh = UsdGeom.Mesh(prim)
+    if not mesh:
+        return False
+    return mesh.GetPointsAttr().ValueMightBeTimeVarying() or bool(prim.GetCustomDataByKey(DEFORMS_KEY))
 
 
 class _Gatherer:
@@ -83,7 +95,9 @@ class _Gatherer:
         # A transform that is not finite shows nothing; those of assets are checked when the scene is read.
         if mesh is None or not np.isfinite(local_to_world).all():
             return None
-        return Piece(v.prim.GetPath(), v.prim, mesh, local_to_world, v.purpose)
+        path = v.prim.GetPath()
+        skinned = v.skeleton_root is not None and path in self.skinned[v.skeleton_root.GetPath()]
+        return Piece(path, v.prim, mesh, local_to_world, v.purpose, deforms=skinned or _deforms(v.prim))
 
     def mesh(self, v: Visible) -> Mesh | None:
         path = v.prim.GetPath()

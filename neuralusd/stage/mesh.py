@@ -35,6 +35,7 @@ class Mesh:
         normals: (T, 3, 3) float32, unit, a corner; None for flat shading.
         refined: how subdivision made the points from the authored ones; None without subdivision.
         sizes: how many values each primvar interpolation has.
+        authored: (V', 3) the points as they were before subdivision; None of implicit shapes.
     """
 
     points: np.ndarray
@@ -44,6 +45,7 @@ class Mesh:
     normals: np.ndarray | None = None
     refined: Refined | None = None
     sizes: dict[str, int] = field(default_factory=dict)
+    authored: np.ndarray | None = None
     _primvars: dict[tuple[bytes, str], np.ndarray | None] = field(default_factory=dict, repr=False)
 
     @property
@@ -172,6 +174,7 @@ def _polygons(mesh: UsdGeom.Mesh, time: float | None, budget: int, points: np.nd
             out = _faces(points, counts, indices, holes)
             if out is not None:
                 out.normals = _smooth_normals(out) if deformed else _authored_normals(out, normals, interpolation)
+                out.authored = points
             return out
 
         return _kept.get(key, faces)
@@ -203,7 +206,7 @@ def _subdivided(
     if out is None:
         return None
     out.faces = refined.faces_from[out.faces]
-    out.refined = refined
+    out.refined, out.authored = refined, points
     out.sizes = {"uniform": len(counts), "vertex": len(points), "varying": len(points), "faceVarying": len(indices)}
     if scheme != "bilinear":
         out.normals = _smooth_normals(out)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-from pxr import Sdf, Usd
+from pxr import Usd
 
 from ..scene import Camera, Passes, Scene
-from .geometry import Piece, gather_meshes
-from .rays import Hits, RayCaster
-from .shade import Shader, facing_normals
+from .gbuffer import Shown
+from .shade import BACKDROP, facing_normals
 from .texture import linear_to_srgb
-from .walk import PROXY, Owners
-
-# Rays that are worked on at a time.
-RAYS = 400_000
 
 
 def render_passes(
-    stage: Usd.Stage, scene: Scene, height: int, width: int, supersample: int = 2, color: bool = True
+    stage: Usd.Stage,
+    scene: Scene,
+    height: int,
+    width: int,
+    supersample: int = 2,
+    color: bool = True,
+    everywhere: bool = True,
+    sheets: bool = False,
 ) -> Passes:
     """The passes of `scene`, which was read from `stage`, through the centres of the image's pixels.
 
@@ -26,8 +30,11 @@ def render_passes(
 
     Args:
         scene: gives the assets, the time and the camera, whose aperture is fitted to height and width.
-        supersample: the shaded view averages supersample x supersample rays a pixel.
-        color: whether to make the shaded view; without it `Passes.color` is None.
+        supersample: the shaded view averages supersample x supersample rays a pixel: each, or only those that an
+            outline crosses, if not `everywhere`.
+        color: whether to make the shaded view; without it `Passes.color` is None, and so is `Passes.base`, the plain
+            base colours.
+        sheets: assets without geometry have the surface that they were seen with.
 
     Warns:
         StageWarning: geometry or textures were left out.
@@ -35,68 +42,53 @@ def render_passes(
     if height <= 0 or width <= 0 or supersample <= 0:
         raise ValueError(f"an image of {height} x {width}, supersample {supersample}, is none; give positive numbers")
     camera = scene.camera.fitted(width / height)
-    pieces = drawn(gather_meshes(stage, scene.time), scene)
-    owners = _owners(pieces, scene)
-    caster = RayCaster(pieces, camera)
-    shader = Shader(pieces, caster, scene.time, scene.up_axis)
-    ids = np.full((height, width), -1, np.int32)
-    depth = np.full((height, width), np.inf, np.float32)
-    points = np.full((height, width, 3), np.nan, np.float32)
-    normals = np.zeros((height, width, 3), np.float32)
-    shaded = np.zeros((height, width, 3), np.float32) if color else None
-
-    for top, bottom in _bands(height, width):
-        hits = shader.visible(*_rays(camera, caster, (height, width), (top, bottom)), camera.clipping_range[1])
-        rows, columns = np.divmod(hits.ray, width)
-        rows += top
-        asset = owners[hits.piece]
-        ids[rows, columns] = asset
-        depth[rows, columns] = hits.depth
-        points[rows, columns] = _local_points(hits, asset, scene, caster.eye)
-        normals[rows, columns] = facing_normals(hits, pieces, camera)
-    if shaded is not None:
-        size = (height * supersample, width * supersample)
-        for top, bottom in _bands(height, size[1] * supersample):
-            origins, directions, _ = _rays(camera, caster, size, (top * supersample, bottom * supersample))
-            light = shader.radiance(origins, directions, camera, size)
-            light = light.reshape(bottom - top, supersample, width, supersample, 3).mean(axis=(1, 3))
-            shaded[top:bottom] = linear_to_srgb(light)
-    return Passes(ids=ids, depth=depth, points=points, normals=normals, color=shaded)
+    # An asset that is only partly there is seen all the same.
+    scene = replace(scene, assets=[replace(asset, presence=1.0) for asset in scene.assets])
+    shown = Shown(stage, scene, camera, sheets=sheets)
+    ids = np.full(height * width, -1, np.int32)
+    depth = np.full(height * width, np.inf, np.float32)
+    points = np.full((height * width, 3), np.nan, np.float32)
+    normals = np.zeros((height * width, 3), np.float32)
+    for part in shown.samples(height, width, 1):
+        seen, hits = part.pixel[part.first], part.hits[part.first]
+        asset = shown.owners[hits.piece] if len(seen) else hits.piece
+        ids[seen], depth[seen] = asset, hits.depth
+        points[seen] = _local_points(hits.points + shown.caster.eye, asset, scene)
+        normals[seen] = facing_normals(hits, shown.pieces, camera)
+    size = (height, width)
+    light, base = _light(shown, camera, size, supersample, everywhere) if color else (None, None)
+    return Passes(
+        ids=ids.reshape(size),
+        depth=depth.reshape(size),
+        points=points.reshape(*size, 3),
+        normals=normals.reshape(*size, 3),
+        color=light,
+        base=base,
+    )
 
 
-def _bands(height: int, per_row: int) -> list[tuple[int, int]]:
-    """Bands of rows (top, bottom) of so many rays that their arrays stay within some hundred megabytes."""
-    rows = max(1, RAYS // per_row)
-    return [(top, min(top + rows, height)) for top in range(0, height, rows)]
+def _light(
+    shown: Shown, camera: Camera, size: tuple[int, int], supersample: int, everywhere: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The shaded view and the base colours (height, width, 3), both as sRGB values."""
+    height, width = size
+    light, base = np.zeros((2, height * width, 3))
+    covered = np.zeros(height * width)
+    fine = (height * supersample, width * supersample) if everywhere else size
+    for part in shown.samples(height, width, supersample, everywhere):
+        hits = replace(part.hits, ray=np.arange(len(part.pixel)))
+        look = shown.shader.look(hits, part.origins, part.directions, camera, fine)
+        lit = look.color * shown.shader.illumination(hits, camera)[:, None] + look.emission
+        covered += np.bincount(part.pixel, part.weight, height * width)
+        for channel in range(3):
+            light[:, channel] += np.bincount(part.pixel, part.weight * lit[:, channel], height * width)
+            base[:, channel] += np.bincount(part.pixel, part.weight * look.color[:, channel], height * width)
+    light += np.clip(1 - covered, 0, 1)[:, None] * BACKDROP
+    base = base / np.maximum(covered, 1e-6)[:, None]
+    return (linear_to_srgb(values).reshape(*size, 3).astype(np.float32) for values in (light, base))  # type: ignore
 
 
-def drawn(pieces: list[Piece], scene: Scene) -> list[Piece]:
-    """The pieces without the proxies of assets (and of what belongs to none) that have other geometry."""
-    owners = _owners(pieces, scene)
-    usual = {int(o) for o, piece in zip(owners, pieces, strict=True) if piece.purpose != PROXY}
-    return [p for o, p in zip(owners, pieces, strict=True) if p.purpose != PROXY or int(o) not in usual]
-
-
-def _owners(pieces: list[Piece], scene: Scene) -> np.ndarray:
-    owners = Owners([asset.path for asset in scene.assets])
-    return np.array([owners.index(Sdf.Path(piece.path)) for piece in pieces], np.int32)
-
-
-def _rays(
-    camera: Camera, caster: RayCaster, size: tuple[int, int], rows: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Origins, relative to the camera, and directions (N, 3) of the rays of some rows of an image; and their
-    numbers.
-    """
-    origins, directions = (rays[rows[0] : rows[1]] for rays in camera.rays(*size))
-    # Rays begin at the near plane. A perspective camera's origins are the camera's place, exactly.
-    start = origins - caster.eye if camera.projection == "orthographic" else np.zeros_like(origins)
-    start = (start + camera.clipping_range[0] * directions).reshape(-1, 3)
-    return start, directions.reshape(-1, 3), np.arange(len(start))
-
-
-def _local_points(hits: Hits, asset: np.ndarray, scene: Scene, eye: np.ndarray) -> np.ndarray:
-    points = hits.points + eye
+def _local_points(points: np.ndarray, asset: np.ndarray, scene: Scene) -> np.ndarray:
     for index in np.unique(asset[asset >= 0]):
         here = asset == index
         inverse = np.linalg.inv(scene.assets[index].local_to_world)

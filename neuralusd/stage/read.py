@@ -9,13 +9,14 @@ import numpy as np
 from pxr import Usd, UsdGeom, UsdSemantics
 
 from ..scene import BACKGROUND, FOREGROUND, Asset, Box2D, Camera, Scene
-from ..schema import NeuralAssetAPI
+from ..schema import NeuralAssetAPI, NeuralSurfaceAPI
 from .bounds import Bounds, Transforms
 from .cameras import find_camera, frame_points, frame_stage, read_camera
 from .discover import discover
 from .errors import EmptyStageError, SceneError, StageWarning
 from .open import composition_problems
 from .tokens import read_tokens
+from .views_io import read_surfaces
 from .walk import GUIDE, Visible, time_code, visible
 
 
@@ -140,6 +141,8 @@ def _asset(prim: Usd.Prim, role: str, extent: np.ndarray | None, pose: np.ndarra
         asset.presence = 1.0 if presence is None else float(presence)
         asset.text = _value(api.GetTextAttr(), code) or ""
     asset.tokens = read_tokens(prim, time)
+    if asset.tokens and NeuralSurfaceAPI(prim):
+        asset.surfaces = read_surfaces(prim, time)
     return asset
 
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..latents import ObjectLatents
 from ..scene import Camera, Scene
+from ..surfaces.rays import RayCaster
 from .apart import CLEARANCE, REACH, Clear, Standing, overlaps, push_apart
 from .geometry import Piece
 from .latents import quaternion_of, rotation_of
-from .rays import RayCaster
 
 # Degrees. What leans by more than this is meant to lie or to lean.
 LEANING = 20.0
@@ -296,12 +296,12 @@ def ground_of_pieces(pieces: list[Piece], up_axis: str) -> tuple[Floor, Walls]:
     caster = RayCaster(pieces, whole)
 
     def floor(point: np.ndarray) -> float | None:
-        hits = caster.cast(point[None] - caster.eye, -up[None], np.zeros(1, np.int64))
+        hits = caster.cast(point[None] - caster.eye, -up[None], np.zeros(1, np.int64), from_camera=False)
         return float((hits.points[0] + caster.eye) @ up) if len(hits.ray) else None
 
     def walls(points: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         far, normals = np.full(len(points), np.inf), np.zeros((len(points), 3))
-        hits = caster.cast(points - caster.eye, directions, np.arange(len(points)))
+        hits = caster.cast(points - caster.eye, directions, np.arange(len(points)), from_camera=False)
         far[hits.ray] = np.linalg.norm(hits.points + caster.eye - points[hits.ray], axis=1)
         normals[hits.ray] = hits.normals / np.maximum(np.linalg.norm(hits.normals, axis=1, keepdims=True), 1e-12)
         return far, normals

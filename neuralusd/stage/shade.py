@@ -4,14 +4,16 @@ stage has.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from pxr import Usd, UsdGeom, UsdShade
 
 from ..scene import Camera
+from ..surfaces.pieces import SheetPiece
+from ..surfaces.rays import Hits, RayCaster
+from ..surfaces.samples import ENOUGH, LAYERS, beyond
 from .geometry import Piece
-from .rays import Hits, RayCaster
 from .surface import Look, bound_material, look, may_be_transparent
 from .walk import time_code
 
@@ -19,14 +21,12 @@ from .walk import time_code
 LAMP, SKY, GROUND = 0.6, 0.45, 0.25
 # Linear grey of what no surface covers; sRGB 0.5.
 BACKDROP = 0.2140
-# Surfaces that one ray may pass through, and what must be left of its light to go on.
-LAYERS, ENOUGH = 16, 1 / 255
 
 
 class Shader:
     """Looks of hits on pieces."""
 
-    def __init__(self, pieces: list[Piece], caster: RayCaster, time: float | None, up_axis: str):
+    def __init__(self, pieces: Sequence[Piece | SheetPiece], caster: RayCaster, time: float | None, up_axis: str):
         self.pieces, self.caster, self.time = pieces, caster, time
         self.up = np.array([0.0, 0.0, 1.0]) if up_axis == "Z" else np.array([0.0, 1.0, 0.0])
         self.warned: set[str] = set()
@@ -44,7 +44,7 @@ class Shader:
             through = found[opacity < ENOUGH]
             if not len(through.ray):
                 break
-            found = self.caster.cast(self.beyond(through, directions), directions[through.ray], through.ray)
+            found = self.caster.cast(beyond(through, directions), directions[through.ray], through.ray)
             opacity = self.opacity(found)
         return kept[0] if len(kept) == 1 else Hits.joined(kept)
 
@@ -63,16 +63,13 @@ class Shader:
             through = hits[left[hits.ray] >= ENOUGH]
             if not len(through.ray):
                 break
-            hits = self.caster.cast(self.beyond(through, directions), directions[through.ray], through.ray)
+            hits = self.caster.cast(beyond(through, directions), directions[through.ray], through.ray)
         return light + left[:, None] * BACKDROP
 
-    @staticmethod
-    def beyond(hits: Hits, directions: np.ndarray) -> np.ndarray:
-        """Origins just behind hits."""
-        return hits.points + directions[hits.ray] * np.maximum(np.abs(hits.depth), 1e-6)[:, None] * 1e-5
-
-    def illumination(self, hits: Hits, camera: Camera) -> np.ndarray:
-        normals, view = facing_normals(hits, self.pieces, camera), toward_camera(hits, camera)
+    def illumination(self, hits: Hits, camera: Camera, normals: np.ndarray | None = None) -> np.ndarray:
+        """(N,) how the lamp and the sky light hits; `normals` (N, 3) where they are at hand."""
+        normals = facing_normals(hits, self.pieces, camera) if normals is None else normals
+        view = toward_camera(hits, camera)
         view = view / np.maximum(np.linalg.norm(view, axis=1, keepdims=True), 1e-30)
         upward = normals @ self.up
         return LAMP * (normals * view).sum(1) + GROUND + (SKY - GROUND) * (upward + 1) / 2
@@ -87,11 +84,10 @@ class Shader:
         for step in (right, down):
             shifted = (at + step, toward) if camera.projection == "orthographic" else (at, toward + step)
             weights.append(self.caster.weights_along(hits, *shifted))
-        out = Look(np.zeros((len(hits.ray), 3)), np.zeros((len(hits.ray), 3)), np.ones(len(hits.ray)))
+        out = Look.blank(len(hits.ray))
         for material, here in self._by_material(hits):
             points = _HitPoints(self, hits[here], [w[here] for w in weights])
-            found = look(material, points, self.time, self.warned)
-            out.color[here], out.emission[here], out.opacity[here] = found.color, found.emission, found.opacity
+            out.put(here, look(material, points, self.time, self.warned))
         return out
 
     def opacity(self, hits: Hits) -> np.ndarray:
@@ -122,8 +118,10 @@ class Shader:
         for material, found in groups.values():
             yield material, np.concatenate(found)
 
-    def materials(self, piece: Piece) -> tuple[list[UsdShade.Material | None], np.ndarray | None]:
+    def materials(self, piece: Piece | SheetPiece) -> tuple[list[UsdShade.Material | None], np.ndarray | None]:
         """The materials of a piece, and for each authored face the index of its own; None where all have the first."""
+        if isinstance(piece, SheetPiece):
+            return [None], None
         if piece.prim not in self._materials:
             found: list[UsdShade.Material | None] = [bound_material(piece.prim)]
             of_face = None
@@ -136,8 +134,10 @@ class Shader:
             self._materials[piece.prim] = (found, of_face)
         return self._materials[piece.prim]
 
-    def primvar(self, piece: Piece, name: str) -> tuple[np.ndarray, str] | None:
+    def primvar(self, piece: Piece | SheetPiece, name: str) -> tuple[np.ndarray, str] | None:
         """Values (N, k) of a primvar, refined for the piece's mesh, and their interpolation; None where it has none."""
+        if isinstance(piece, SheetPiece):
+            return None
         if piece.instance is not None:
             each = self._instance_primvar(piece, name)
             if each is not None:
@@ -220,7 +220,7 @@ def toward_camera(hits: Hits, camera: Camera) -> np.ndarray:
     return -hits.points
 
 
-def facing_normals(hits: Hits, pieces: list[Piece], camera: Camera) -> np.ndarray:
+def facing_normals(hits: Hits, pieces: Sequence[Piece | SheetPiece], camera: Camera) -> np.ndarray:
     """(N, 3) unit shading normals in world space, turned to the camera."""
     view = toward_camera(hits, camera)
     flat = hits.normals * np.where((hits.normals * view).sum(1, keepdims=True) < 0, -1, 1)

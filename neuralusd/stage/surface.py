@@ -22,26 +22,44 @@ class Look:
 
     Attributes:
         color: (N, 3) linear base colour; emission: (N, 3) linear light of its own; opacity: (N,), 0 is not there.
+        roughness, metallic: (N,), 0 to 1.
     """
 
     color: np.ndarray
     emission: np.ndarray
     opacity: np.ndarray
+    roughness: np.ndarray
+    metallic: np.ndarray
+
+    @classmethod
+    def blank(cls, count: int) -> Look:
+        """Black, opaque and rough."""
+        black, ones = np.zeros((2, count, 3), np.float32), np.ones((2, count), np.float32)
+        return cls(black[0], black[1], ones[0], ones[1], np.zeros(count, np.float32))
+
+    def put(self, here: np.ndarray, other: Look) -> None:
+        """Takes `other` as the look of the points `here`."""
+        for name in self.__dataclass_fields__:
+            getattr(self, name)[here] = getattr(other, name)
 
 
 # Inputs of surface shaders by shader id: weight and colour of the base, of what light goes through below
-# it, opacity, emission.
+# it, opacity, emission, roughness and metallic with their defaults.
 _STANDARD = {
     "base": ("base", "base_color", (0.8,) * 3),
     "below": (("subsurface", "subsurface_color"), ("transmission", "transmission_color")),
     "opacity": "opacity",
     "emission": ("emission", "emission_color"),
+    "roughness": ("specular_roughness", 0.2),
+    "metallic": ("metalness", 0.0),
 }
 _PREVIEW = {
     "base": (None, "diffuseColor", (0.18,) * 3),
     "opacity": "opacity",
     "cutoff": "opacityThreshold",
     "emission": (None, "emissiveColor"),
+    "roughness": ("roughness", 0.5),
+    "metallic": ("metallic", 0.0),
 }
 SURFACES: dict[str, dict] = {
     "UsdPreviewSurface": _PREVIEW,
@@ -51,12 +69,16 @@ SURFACES: dict[str, dict] = {
         "base": ("base_weight", "base_color", (0.8,) * 3),
         "below": (("subsurface_weight", "subsurface_color"), ("transmission_weight", "transmission_color")),
         "opacity": "geometry_opacity",
+        "roughness": ("specular_roughness", 0.3),
+        "metallic": ("base_metalness", 0.0),
     },
     "ND_gltf_pbr_surfaceshader": {
         "base": (None, "base_color", (1.0,) * 3),
         "opacity": "alpha",
         "cutoff": "alpha_cutoff",
         "emission": (None, "emissive"),
+        "roughness": ("roughness", 1.0),
+        "metallic": ("metallic", 1.0),
     },
     "ND_surface_unlit": {"base": (None, "emission_color", (1.0,) * 3), "opacity": "opacity"},
 }
@@ -106,11 +128,10 @@ def look(material: UsdShade.Material | None, points: Points, time: float | None,
             network.warn(what, "Give the material a UsdPreviewSurface.")
         color = _primvar(points, UsdGeom.Tokens.primvarsDisplayColor, 3)
         opacity = _primvar(points, UsdGeom.Tokens.primvarsDisplayOpacity, 1)
-        return Look(
-            np.full((count, 3), GREY, np.float32) if color is None else color,
-            black,
-            np.ones(count, np.float32) if opacity is None else opacity[:, 0],
-        )
+        plain = Look.blank(count)
+        plain.color = np.full((count, 3), GREY, np.float32) if color is None else color
+        plain.opacity = plain.opacity if opacity is None else opacity[:, 0]
+        return plain
     node = shader.ConnectableAPI()
 
     def read(name: str | None, width: int) -> np.ndarray | None:
@@ -135,7 +156,14 @@ def look(material: UsdShade.Material | None, points: Points, time: float | None,
     alpha = np.ones(count, np.float32) if opacity is None else opacity[:, 0]
     if cutoff is not None and str(network.value(node, "alpha_mode")) in ("None", "1"):
         alpha = np.where(cutoff[:, 0] > 0, (alpha >= cutoff[:, 0]).astype(np.float32), alpha)
-    return Look(color, black if emission is None else emission, np.clip(alpha, 0, 1))
+
+    def number(name: str, default: float) -> np.ndarray:
+        source, default = inputs.get(name, (None, default))
+        found = read(source, 1)
+        return np.full(count, default, np.float32) if found is None else np.clip(found[:, 0], 0, 1)
+
+    roughness, metallic = number("roughness", 1.0), number("metallic", 0.0)
+    return Look(color, black if emission is None else emission, np.clip(alpha, 0, 1), roughness, metallic)
 
 
 def may_be_transparent(material: UsdShade.Material | None) -> bool:

@@ -11,10 +11,10 @@ from pxr import Sdf, Usd
 
 from ..scene import APPEARANCE, Asset, Camera, Scene, Tokens
 from ..schema import NeuralTokensAPI
+from ..surfaces.rays import RayCaster
 from ..window import window
+from .gbuffer import drawn
 from .geometry import Piece, gather_meshes
-from .passes import drawn
-from .rays import RayCaster
 from .shade import Shader
 from .texture import linear_to_srgb
 from .walk import Owners

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import SceneError
 from ..scene import Camera
 from .bvh import Group, groups
-from .geometry import Piece
+from .pieces import Placed
 
 # About 200 bytes each, with Embree's own structures.
 MOST_TRIANGLES = 40_000_000
@@ -62,7 +62,7 @@ class RayCaster:
 
     def __init__(
         self,
-        pieces: list[Piece],
+        pieces: list[Placed],
         camera: Camera,
         owners: np.ndarray | None = None,
         frames: Sequence[np.ndarray] = (),
@@ -78,25 +78,29 @@ class RayCaster:
         for group in self.groups:
             group.pieces = seen[group.pieces]
 
-    def cast(self, origins: np.ndarray, directions: np.ndarray, ray: np.ndarray) -> Hits:
+    def cast(self, origins: np.ndarray, directions: np.ndarray, ray: np.ndarray, from_camera: bool = True) -> Hits:
         """The first hit of each ray, from depth 0 on.
 
         Args:
             origins, directions: (N, 3), origins in metres from the camera's place; directions as `Camera.rays` gives
             them.
-            ray: (N,) what to call the rays in the result.
+            ray: (N,) what to call the rays in the result. from_camera: each is a ray of the camera, or goes on from a
+            hit of one; only those boxes are then looked into that the camera sees it in.
         """
         far = np.full(len(origins), np.inf, np.float32)
         piece, triangle = np.full(len(origins), -1), np.zeros(len(origins), np.int64)
+        image = self._image(origins, directions) if from_camera else None
         # Nearest first: what it hides is not cast against.
         for group in sorted(self.groups, key=self._distance) if len(origins) else ():
             inverse = np.linalg.inv(group.to_world)
-            start = origins @ inverse[:3, :3] + (self.eye @ inverse[:3, :3] + inverse[3, :3])
-            along = directions @ inverse[:3, :3]
-            some = np.flatnonzero(_meets_box(start, along, group.tree.low, group.tree.high, far))
-            if not len(some):
+            some = np.arange(len(origins)) if image is None else np.flatnonzero(self._within(image, group))
+            start = origins[some] @ inverse[:3, :3] + (self.eye @ inverse[:3, :3] + inverse[3, :3])
+            along = directions[some] @ inverse[:3, :3]
+            near = np.flatnonzero(_meets_box(start, along, group.tree.low, group.tree.high, far[some]))
+            if not len(near):
                 continue
-            found, distance = group.tree.nearest(start[some], along[some], far[some])
+            some, start, along = some[near], start[near], along[near]
+            found, distance = group.tree.nearest(start, along, far[some])
             hit = found >= 0
             at, number = some[hit], found[hit].astype(np.int64)
             far[at] = distance[hit]
@@ -124,6 +128,29 @@ class RayCaster:
         points = np.einsum("nk,nki->ni", weights, corners)
         return Hits(ray, piece, triangle, corners, weights, points, normals, points @ self.axis)
 
+    def _image(self, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
+        """(2, N) float32, where the camera sees its rays: x and y of camera space, over depth of a perspective one."""
+        turn = self.camera.world_to_camera[:3, :3]
+        if self.camera.projection == "orthographic":
+            return (origins @ turn[:, :2]).T.astype(np.float32)
+        x, y, z = (directions @ turn).T
+        return np.stack([x / -z, y / -z]).astype(np.float32)
+
+    def _within(self, image: np.ndarray, group: Group) -> np.ndarray:
+        """(N,) bool: which of the camera's rays come near a group's box."""
+        unit = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+        corners = group.tree.low + unit * (group.tree.high - group.tree.low)
+        x, y, z = self.camera.to_camera(corners @ group.to_world[:3, :3] + group.to_world[3, :3]).T
+        if self.camera.projection != "orthographic":
+            if (z > -1e-6 * np.abs(z).max()).any():  # reaches behind the camera
+                return np.ones(image.shape[1], bool)
+            x, y = x / -z, y / -z
+        inside = np.ones(image.shape[1], bool)
+        for places, at in zip(image, (x, y), strict=True):
+            margin = 1e-3 * (at.max() - at.min()) + 1e-6 * np.abs(at).max()
+            inside &= (places >= at.min() - margin) & (places <= at.max() + margin)
+        return inside
+
     def _distance(self, group: Group) -> float:
         middle = group.tree.middle @ group.to_world[:3, :3] + group.to_world[3, :3]
         return float(np.linalg.norm(middle - self.eye))
@@ -135,12 +162,15 @@ def _meets_box(
     """(N,) bool: which rays meet a box before `far`; a little too many, never too few."""
     margin = 1e-4 * (high - low) + 1e-9 * np.abs(np.stack([low, high])).max() + 1e-30
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        over = 1 / directions
-        first, second = (low - margin - origins) * over, (high + margin - origins) * over
-        # Along an axis that a ray does not move on, 0 times infinity says nothing.
-        enters = np.fmax.reduce(np.fmin(first, second), axis=1)
-        leaves = np.fmin.reduce(np.fmax(first, second), axis=1)
-    return (leaves >= np.maximum(enters, 0)) & (enters <= far)
+        enters, leaves = np.zeros(len(origins)), far.astype(np.float64)
+        for axis in range(3):
+            over = 1 / directions[:, axis]
+            first = (low[axis] - margin[axis] - origins[:, axis]) * over
+            second = (high[axis] + margin[axis] - origins[:, axis]) * over
+            # Along an axis that a ray does not move on, 0 times infinity says nothing.
+            np.fmax(enters, np.fmin(first, second), out=enters)
+            np.fmin(leaves, np.fmax(first, second), out=leaves)
+    return leaves >= enters
 
 
 def _locate(origin: np.ndarray, direction: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -165,7 +195,7 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], 1)
 
 
-def _check_size(pieces: list[Piece]) -> None:
+def _check_size(pieces: list[Placed]) -> None:
     """Raises SceneError, naming the prim with the most, where the pieces have more triangles than memory is for."""
     triangles: Counter[str] = Counter()
     for piece in pieces:
@@ -179,7 +209,7 @@ def _check_size(pieces: list[Piece]) -> None:
         )
 
 
-def _may_see(camera: Camera, piece: Piece) -> bool:
+def _may_see(camera: Camera, piece: Placed) -> bool:
     """Whether the piece's box reaches into the view; False only where it surely does not."""
     low, high = piece.mesh.bounds
     unit = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])

@@ -9,8 +9,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from .geometry import Piece
-from .mesh import Mesh
+from .pieces import Placed, Triangles
 
 # A mesh of so many triangles has a tree of its own, which all its instances share. Smaller ones that stand together
 # share one, since a tree costs a call for all the rays.
@@ -18,8 +17,8 @@ ALONE = 4_000
 # Trees over meshes that stand together, of so many triangles in all, are kept between renders.
 KEPT_TRIANGLES = 8_000_000
 
-_alone: WeakKeyDictionary[Mesh, Tree] = WeakKeyDictionary()
-_together: OrderedDict[tuple, tuple[Tree, list[Mesh]]] = OrderedDict()
+_alone: WeakKeyDictionary[Triangles, Tree] = WeakKeyDictionary()
+_together: OrderedDict[tuple, tuple[Tree, list[Triangles]]] = OrderedDict()
 
 
 class Tree:
@@ -66,7 +65,7 @@ class Group:
     starts: np.ndarray
 
 
-def groups(pieces: list[Piece], owners: np.ndarray, frames: list[np.ndarray]) -> list[Group]:
+def groups(pieces: list[Placed], owners: np.ndarray, frames: list[np.ndarray]) -> list[Group]:
     """Trees over pieces.
 
     Args:
@@ -87,7 +86,7 @@ def groups(pieces: list[Piece], owners: np.ndarray, frames: list[np.ndarray]) ->
     return out
 
 
-def _group(pieces: list[Piece], members: np.ndarray, frame: np.ndarray) -> Group:
+def _group(pieces: list[Placed], members: np.ndarray, frame: np.ndarray) -> Group:
     inverse = np.linalg.inv(frame)
     placed = [piece.local_to_world @ inverse for piece in pieces]
     # Rounding noise of a frame that moved must not look like a change.
