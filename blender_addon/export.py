@@ -67,15 +67,13 @@ def send(
     folder: str,
     *,
     view: View | None = None,
-    materials: bool = True,
     viewport: bool = False,
     package: bool = False,
 ) -> Sent:
     """Writes the scene, as it is at the current frame, into a folder. To be called in the main thread.
 
     Args:
-        view: to look from there; None is the scene's camera.
-        materials: whether base colours are needed, as for encoding. viewport: what the viewport shows, in its quality.
+        view: to look from there; None is the scene's camera. viewport: what the viewport shows, in its quality.
         package: one file with all that belongs to it, which is what another machine can be sent; such a one gets that.
 
     Raises:
@@ -84,7 +82,7 @@ def send(
     from .usd import bundled
 
     bundled.expose()
-    from .usd import hook
+    from .usd import deforms, hook
 
     if view is None:
         if scene.camera is None or scene.camera.type != "CAMERA":
@@ -94,13 +92,15 @@ def send(
     for each in view_layer.objects:
         if each.mode == "EDIT":
             each.update_from_editmode()
+    shows = _shown(scene, view_layer, viewport)
+    # What was encoded of a surface that moves is found again by its points, so there must be as many.
+    moving = [each for each in view_layer.objects if deforms.may(each) and shows(each)] if viewport else []
+    quick = viewport and all(deforms.alike(each, scene) for each in moving)
     file = os.path.join(folder, "scene.usdz" if package or where().remote else "scene.usdc")
-    hook.shot = shot = hook.Shot(
-        scene, _shown(scene, view_layer, viewport), camera=scene.camera if view is None else None, view=view
-    )
+    hook.shot = shot = hook.Shot(scene, shows, camera=scene.camera if view is None else None, view=view)
     try:
         with bpy.context.temp_override(scene=scene, view_layer=view_layer):
-            bpy.ops.wm.usd_export(**_options(file, materials, viewport))
+            bpy.ops.wm.usd_export(**_options(file, quick))
     except RuntimeError as error:
         raise shot.error or Problem(f"Blender could not export the scene as USD: {error}") from error
     finally:
@@ -152,18 +152,18 @@ def _shown(
     return rendered.__contains__
 
 
-def _options(file: str, materials: bool, viewport: bool) -> dict[str, Any]:
-    """Options of Blender's exporter: all that shows, named, as it is at this frame."""
+def _options(file: str, quick: bool) -> dict[str, Any]:
+    """Options of Blender's exporter: all that shows, named, as it is at this frame; `quick`: as the viewport has it."""
     wanted: dict[str, Any] = {
         "filepath": file,
         "check_existing": False,
         "selected_objects_only": False,
         "export_animation": False,
         "export_hair": False,
-        "export_uvmaps": materials,
+        "export_uvmaps": True,
         "export_normals": False,
-        "export_mesh_colors": materials,
-        "export_materials": materials,
+        "export_mesh_colors": True,
+        "export_materials": True,
         "generate_preview_surface": True,
         "generate_materialx_network": False,
         "export_textures_mode": "NEW",
@@ -173,7 +173,7 @@ def _options(file: str, materials: bool, viewport: bool) -> dict[str, Any]:
         "export_armatures": False,
         "export_shapekeys": False,
         "use_instancing": False,
-        "evaluation_mode": "VIEWPORT" if viewport else "RENDER",
+        "evaluation_mode": "VIEWPORT" if quick else "RENDER",
         "convert_orientation": False,
         "xform_op_mode": "TRS",
         "root_prim_path": "/root",

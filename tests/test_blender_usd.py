@@ -7,7 +7,7 @@ from pxr import Usd, UsdGeom
 
 import neuralusd  # noqa: F401 - registers the schema
 from neuralusd import stage as stages
-from neuralusd.schema import NeuralAssetAPI, NeuralTokensAPI
+from neuralusd.schema import NeuralAssetAPI, NeuralSurfaceAPI, NeuralTokensAPI, NeuralViewAPI
 from neuralusd.validators import validate
 
 
@@ -593,3 +593,118 @@ result["now"] = stage.GetPrimAtPath(sent.assets[0]).GetAttribute("neural:presenc
         assert presence.Get(1) == 0 and presence.Get(11) == 1 and 0.3 < presence.Get(6) < 0.7
         assert 0.3 < found["now"] < 0.7
         assert [issue for issue in validate(stage) if issue.severity == "error"] == []
+
+
+def test_what_is_encoded_again_keeps_nothing_of_what_was_seen_before(blender, tmp_path):
+    """The views are replaced as a whole, as the tokens are; what else was said of the object stays."""
+    stage = Usd.Stage.CreateInMemory()
+    for name, views in (("First", ("a", "b")), ("Second", ("a",))):
+        prim = UsdGeom.Xform.Define(stage, f"/{name}").GetPrim()
+        NeuralTokensAPI.Apply(prim, "appearance").CreateValuesAttr([1.0, len(views)])
+        for view in views:
+            NeuralViewAPI.Apply(prim, view).CreatePictureAttr([1, 2, 200 + len(views)])
+    prim = stage.GetPrimAtPath("/First")
+    NeuralSurfaceAPI.Apply(prim).CreatePathsAttr(["Body"])
+    NeuralAssetAPI.Apply(prim).CreateTextAttr("a cup")
+    stage.Export(str(tmp_path / "seen.usda"))
+    found = blender.run(
+        """
+from pxr import Usd
+records, stage, before = module("usd.records"), Usd.Stage.Open(ARGUMENTS["folder"] + "/seen.usda"), None
+file = ARGUMENTS["folder"] + "/of.neural.usdc"
+for name in ("First", "Second"):
+    draft = records.Draft()
+    made = draft.record(stage.GetPrimAtPath("/" + name), before)
+    draft.add_to(file)
+    before = records.find(made, [file])
+    result[name] = {"schemas": sorted(before.GetInfo("apiSchemas").prependedItems),
+                    "properties": sorted(each.name for each in before.properties)}
+again = Usd.Stage.CreateInMemory()
+records.apply(before, again.DefinePrim("/Again"))
+result["picture"] = list(again.GetPrimAtPath("/Again").GetAttribute("neural:view:a:picture").Get())
+""",
+        tmp_path,
+    )
+    first, second = found["First"], found["Second"]
+    assert {"NeuralViewAPI:a", "NeuralViewAPI:b", "NeuralSurfaceAPI"} < set(first["schemas"])
+    assert second["schemas"] == ["NeuralAssetAPI", "NeuralTokensAPI:appearance", "NeuralViewAPI:a"]
+    assert second["properties"] == ["neural:text", "neural:tokens:appearance:values", "neural:view:a:picture"]
+    assert found["picture"] == [1, 2, 201]
+
+
+def test_meshes_that_change_their_shape_are_marked(blender, tmp_path):
+    found = blender.run(
+        """
+import numpy as np
+from pxr import UsdGeom
+scene = empty()
+box("Box", (3, 0, 0))
+rig = bpy.data.objects.new("Rig", bpy.data.armatures.new("Rig"))
+scene.collection.objects.link(rig)
+bpy.context.view_layer.objects.active = rig
+bpy.ops.object.mode_set(mode="EDIT")
+for name, low in (("Lower", 0), ("Upper", 1)):
+    bone = rig.data.edit_bones.new(name)
+    bone.head, bone.tail = (0, 0, low), (0, 0, low + 1)
+rig.data.edit_bones["Upper"].parent = rig.data.edit_bones["Lower"]
+bpy.ops.object.mode_set(mode="OBJECT")
+bpy.ops.mesh.primitive_cylinder_add(vertices=8, radius=0.2, depth=2, location=(0, 0, 1))
+arm = bpy.context.object
+arm.name, arm.parent = "Arm", rig
+arm.vertex_groups.new(name="Upper").add([v.index for v in arm.data.vertices if v.co.z > 0], 1, "REPLACE")
+arm.vertex_groups.new(name="Lower").add([v.index for v in arm.data.vertices if v.co.z <= 0], 1, "REPLACE")
+arm.modifiers.new("Armature", "ARMATURE").object = rig
+smooth = arm.modifiers.new("Subdivision", "SUBSURF")
+smooth.levels, smooth.render_levels = 1, 2
+face = box("Face", (-3, 0, 0))
+face.shape_key_add(name="Basis")
+up = face.shape_key_add(name="Up")
+up.data[0].co.z, up.value = 2, 0
+# A character that comes with an instance of its collection.
+extra = bpy.data.collections.new("Extra")
+inside = box("Inside", link=False)
+inside.shape_key_add(name="Basis")
+extra.objects.link(inside)
+instance = bpy.data.objects.new("Instance", None)
+instance.instance_type, instance.instance_collection, instance.location = "COLLECTION", extra, (6, 0, 0)
+scene.collection.objects.link(instance)
+
+def meshes(**options):
+    bpy.context.view_layer.update()
+    stage, sent = shot(**options)
+    prims = {str(prim.GetPath()): prim for prim in stage.Traverse() if prim.IsA(UsdGeom.Mesh)}
+    marked = sorted(path for path, prim in prims.items() if prim.GetCustomDataByKey("neuralusd:deforms"))
+    return marked, {path: np.array(UsdGeom.Mesh(prim).GetPointsAttr().Get()) for path, prim in prims.items()}
+
+marked, points = meshes()
+result["marked"] = marked
+rig.pose.bones["Upper"].rotation_mode, rig.pose.bones["Upper"].rotation_euler = "XYZ", (1, 0, 0)
+up.value = 1
+_, posed = meshes()
+result["moved"] = {path: float(abs(posed[path] - points[path]).max()) for path in points}
+result["viewport"] = meshes(viewport=True)[1][marked[1]].shape == posed[marked[1]].shape
+bpy.ops.wm.usd_export(filepath=ARGUMENTS["folder"] + "/own.usda")
+""",
+        tmp_path,
+    )
+    face, instance, arm = found["marked"]
+    assert (face, arm) == ("/root/Face/Face", "/root/Rig/Arm/Cylinder") and instance.startswith("/root/Instance/")
+    moved = found["moved"]
+    assert moved[arm] > 0.3 and moved[face] > 0.5 and moved[instance] == moved["/root/Box/Box"] == 0
+    assert found["viewport"]
+    # A file of the user's own has skeletons and shapes themselves.
+    assert "neuralusd:deforms" not in (tmp_path / "own.usda").read_text()
+
+
+def test_an_exported_shot_says_how_large_its_images_are(blender, tmp_path):
+    blender.run(
+        """
+scene = empty()
+box("Box").neuralusd.role = "ASSET"
+render = scene.render
+render.resolution_x, render.resolution_y, render.resolution_percentage, render.pixel_aspect_x = 720, 480, 50, 1.5
+bpy.ops.wm.usd_export(filepath=ARGUMENTS["folder"] + "/shot.usda")
+""",
+        tmp_path,
+    )
+    assert stages.image_size(Usd.Stage.Open(str(tmp_path / "shot.usda"))) == (540, 240)

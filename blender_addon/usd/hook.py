@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import bpy
-from pxr import Sdf, Usd, UsdGeom, UsdRender
+from pxr import Gf, Sdf, Usd, UsdGeom, UsdRender
 
 from .. import animation, store
-from . import anchors, assets, neural, prims, records
+from ..view import frame_pixels, of_camera
+from . import anchors, assets, deforms, neural, prims, records
 
 DONORS = "NeuralDonors"
 
@@ -91,6 +92,8 @@ def write(stage: Usd.Stage, graph: bpy.types.Depsgraph) -> None:
         shot.prims = found
         _hide(stage, graph, found)
         _camera(stage, found)
+        # Those that are there as parts of an instance alone are no objects of the graph's.
+        deforms.mark(stage, (each.original for each in graph.ids if isinstance(each, bpy.types.Object)))
         # Those that have tokens, and those of which somebody has said what resampling may change.
         sticky = {each for each in found if records.has_tokens(kept[each]) or anchors.says_something(each.neuralusd)}
         chosen = assets.choose(stage, found, sticky, _eye(stage))
@@ -107,7 +110,7 @@ def write(stage: Usd.Stage, graph: bpy.types.Depsgraph) -> None:
     _write_background(stage, scene, found, kept, bool(chosen))
     _write_cameras(stage, found)
     if shot is None:
-        _write_settings(stage, scene)
+        _write_settings(stage, scene, bool(chosen))
 
 
 def _says_something(each: bpy.types.Object) -> bool:
@@ -267,25 +270,30 @@ def _write_cameras(stage: Usd.Stage, found: Mapping[bpy.types.Object, Sdf.Path])
         anchors.write_one(stage.GetPrimAtPath(shot.camera_path), anchors.CAMERA, shot.camera.neuralusd.anchor_camera)
 
 
-def _write_settings(stage: Usd.Stage, scene: bpy.types.Scene) -> None:
-    """What the scene says of neural rendering, where it says anything."""
-    said = scene.neuralusd
+def _write_settings(stage: Usd.Stage, scene: bpy.types.Scene, any_assets: bool) -> None:
+    """What the scene says of neural rendering, where it says anything, and how large its images are."""
+    said, render = scene.neuralusd, scene.render
     values = {
         "backend": ("string", said.backend, ""),
         "steps": ("int", said.steps, 0),
         "guidance": ("float", said.guidance, 0.0),
         "seed": ("int64", said.full_seed(), 0),
     }
-    if scene.render.engine != "NEURALUSD" and all(value == default for _, value, default in values.values()):
+    unsaid = all(value == default for _, value, default in values.values())
+    if render.engine != "NEURALUSD" and unsaid and not any_assets:
         return
     stage.DefinePrim("/Render", "Scope")
-    settings = UsdRender.Settings.Define(stage, "/Render/Neural").GetPrim()
-    neural.apply(settings, neural.RENDER_SETTINGS)
+    settings = UsdRender.Settings.Define(stage, "/Render/Neural")
+    prim = settings.GetPrim()
+    neural.apply(prim, neural.RENDER_SETTINGS)
     for name, (type_name, value, default) in values.items():
         if value != default:
-            neural.author(settings, f"neural:{name}", type_name, value, uniform=True)
+            neural.author(prim, f"neural:{name}", type_name, value, uniform=True)
+    settings.CreateResolutionAttr(Gf.Vec2i(*frame_pixels(scene)))
+    if render.pixel_aspect_x != render.pixel_aspect_y:
+        settings.CreatePixelAspectRatioAttr(render.pixel_aspect_x / render.pixel_aspect_y)
     if not stage.HasAuthoredMetadata("renderSettingsPrimPath"):
-        stage.SetMetadata("renderSettingsPrimPath", str(settings.GetPath()))
+        stage.SetMetadata("renderSettingsPrimPath", str(prim.GetPath()))
 
 
 def _hide(stage: Usd.Stage, graph: bpy.types.Depsgraph, found: Mapping[bpy.types.Object, Sdf.Path]) -> None:
@@ -304,8 +312,6 @@ def _camera(stage: Usd.Stage, found: Mapping[bpy.types.Object, Sdf.Path]) -> Non
     """The camera of our own export; Blender itself leaves orthographic ones out."""
     # Blender's units are metres times this, which its exporter does not say.
     UsdGeom.SetStageMetersPerUnit(stage, shot.scene.unit_settings.scale_length)
-    from ..view import of_camera
-
     if shot.view is not None:
         root = stage.GetDefaultPrim().GetPath()
         camera = UsdGeom.Camera.Define(stage, root.AppendChild("NeuralViewport"))

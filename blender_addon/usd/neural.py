@@ -17,6 +17,8 @@ from pxr import Sdf, Usd
 ASSET, TOKENS, ANCHOR = "NeuralAssetAPI", "NeuralTokensAPI", "NeuralAnchorAPI"
 PROVENANCE, RENDER_SETTINGS, VOLUME = "NeuralProvenanceAPI", "NeuralRenderSettingsAPI", "NeuralVolume"
 NAMESPACE = "neural"
+# What goes along with tokens: the pictures that an encoder saw, and where surfaces were then; by their namespaces.
+SEEN = {"neural:view:": "NeuralViewAPI", "neural:surface:": "NeuralSurfaceAPI"}
 PRESENCE, ROLE, TEXT = "neural:presence", "neural:role", "neural:text"
 FOREGROUND, BACKGROUND = "foreground", "background"
 APPEARANCE, GEOMETRY = "appearance", "geometry"

@@ -28,12 +28,12 @@ def find(stage: Usd.Stage, objects: Iterable[bpy.types.Object]) -> dict[bpy.type
         by_name.setdefault(each.name, []).append(each)
         for name in {_ascii(each.name), _unicode(each.name)}:
             plain.setdefault(name, []).append(each)
-    recorded = any(_recorded(prim) is not None for prim in stage.Traverse())
+    recorded = any(object_name(prim) is not None for prim in stage.Traverse())
     found: dict[bpy.types.Object, Sdf.Path] = {}
 
     def walk(prim: Usd.Prim, parent: bpy.types.Object | None) -> None:
         for child in prim.GetChildren():
-            name = _recorded(child)
+            name = object_name(child)
             if name is not None:
                 candidates = by_name.get(name, [])
             elif not recorded:
@@ -56,7 +56,8 @@ def find(stage: Usd.Stage, objects: Iterable[bpy.types.Object]) -> dict[bpy.type
     return found
 
 
-def _recorded(prim: Usd.Prim) -> str | None:
+def object_name(prim: Usd.Prim) -> str | None:
+    """The name of its object that Blender noted on a prim."""
     for found in prim.GetAuthoredProperties():
         if found.GetName().endswith(NAME) and isinstance(found, Usd.Attribute):
             return found.Get()

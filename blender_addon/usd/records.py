@@ -78,9 +78,12 @@ class Draft:
             Sdf.CopySpec(before.layer, before.path, self._layer, path)
         spec = self._layer.GetPrimAtPath(path)
         applied = list(spec.GetInfo("apiSchemas").prependedItems) if spec.HasInfo("apiSchemas") else []
+        replaced = {f"neural:tokens:{modality}:" for modality in neural.tokens_of(prim)}
+        if replaced:
+            replaced |= set(neural.SEEN)
+            applied = [schema for schema in applied if schema.split(":")[0] not in neural.SEEN.values()]
         applied += [schema for schema in neural.schemas(prim) if schema not in applied]
         spec.SetInfo("apiSchemas", Sdf.TokenListOp.Create(prependedItems=applied))
-        replaced = {f"neural:tokens:{modality}:" for modality in neural.tokens_of(prim)}
         for old in list(spec.properties):
             # An encoder may leave out what an earlier one had, such as the points: nothing of the old set stays.
             if any(old.name.startswith(prefix) for prefix in replaced):
