@@ -6,7 +6,7 @@ from __future__ import annotations
 import bpy
 from bpy.app.handlers import persistent
 
-from . import engine, operators, panels, preferences, settings, store, tasks
+from . import cycles, engine, operators, panels, preferences, settings, store, tasks
 from .problems import Problem
 
 _hook = None
@@ -23,6 +23,13 @@ def _after_save(path: str, *_: object) -> None:
 @persistent
 def _after_load(*_: object) -> None:
     store.follow_load()
+    _after_undo()
+
+
+@persistent
+def _after_undo(*_: object) -> None:
+    # Not within a handler, where Blender is not done yet.
+    bpy.app.timers.register(cycles.sweep, first_interval=0.0)
 
 
 def register() -> None:
@@ -35,6 +42,8 @@ def register() -> None:
     engine.register()
     bpy.app.handlers.save_post.append(_after_save)
     bpy.app.handlers.load_post.append(_after_load)
+    for handlers in (bpy.app.handlers.undo_post, bpy.app.handlers.redo_post):
+        handlers.append(_after_undo)
     bpy.app.timers.register(tasks.pump, first_interval=0.1, persistent=True)
     try:
         from .usd import bundled
@@ -56,6 +65,8 @@ def unregister() -> None:
         _hook = None
     if bpy.app.timers.is_registered(tasks.pump):
         bpy.app.timers.unregister(tasks.pump)
+    for handlers in (bpy.app.handlers.undo_post, bpy.app.handlers.redo_post):
+        handlers.remove(_after_undo)
     bpy.app.handlers.load_post.remove(_after_load)
     bpy.app.handlers.save_post.remove(_after_save)
     engine.unregister()

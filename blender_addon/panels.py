@@ -8,7 +8,7 @@ import textwrap
 
 import bpy
 
-from . import pins, preferences, store, tasks
+from . import pins, preferences, store, tasks, view
 from .operators import display, setup
 
 CATEGORY = "Neural"
@@ -58,9 +58,31 @@ class NEURALUSD_PT_encode(Sidebar, bpy.types.Panel):
         layout, said = self.layout, context.scene.neuralusd
         layout.use_property_split = True
         layout.use_property_decorate = False
-        layout.prop(said, "encode_image")
+        layout.row().prop(said, "encode_from", expand=True)
+        wrapped(layout, what_encode_does(context.scene), "INFO")
+        if said.encode_from == "IMAGE":
+            layout.template_ID(said, "encode_image", open="image.open")
+        else:
+            if said.encode_from == "CYCLES":
+                layout.prop(said, "encode_samples")
+            layout.prop(said, "encode_size")
+        layout.prop(said, "encode_views")
         layout.prop(said, "only_selected")
         layout.prop(said, "force")
+
+
+def what_encode_does(scene: bpy.types.Scene) -> str:
+    """What Encode will look at, in a sentence or two."""
+    said = scene.neuralusd
+    size = view.picture_size(view.frame_pixels(scene), view.frame_aspect(scene), said.encode_size)
+    pixels = "{} x {} pixels".format(*size)
+    if said.encode_from == "CYCLES":
+        return f"Cycles takes a picture of the camera first: {pixels}, {said.encode_samples} samples, denoised."
+    if said.encode_from == "MATERIALS":
+        return f"Looks at the materials' base colours, {pixels}: no light, and what nodes compute is plain white."
+    if said.encode_image is None:
+        return "Choose an image of the scene, made by its camera."
+    return f"Looks at the image {said.encode_image.name}, which the scene's camera must have made."
 
 
 class NEURALUSD_PT_lift(Sidebar, bpy.types.Panel):

@@ -11,11 +11,14 @@ from typing import Any
 
 import bpy
 
-from . import connection, export, held, pixels, store
+from . import connection, cycles, export, held, pixels, store
 from .export import Sent
 from .problems import Problem
 from .tasks import Task, on_main
-from .view import View
+from .view import View, frame_aspect, frame_pixels, picture_size
+
+# Shapes that differ by no more than this are the same one in other whole numbers of pixels.
+SAME_SHAPE = 0.01
 
 
 @dataclass
@@ -24,17 +27,30 @@ class Rendered:
 
     Attributes:
         file: PNG. tokens: file of what was encoded on the way, if anything was. made: how the image was made.
-        sent: the scene as it was sent.
+        sent: the scene as it was sent. first: names of objects that were encoded before, and have their tokens.
+        plain: what was encoded on the way shows materials' colours, though a picture by Cycles is wanted.
     """
 
     file: str
     tokens: str
     made: dict[str, Any]
     sent: Sent
+    first: list[str]
+    plain: bool
 
     def keep_tokens(self) -> list[str]:
-        """Gives what was encoded on the way to its objects, and returns their names. In the main thread."""
-        return export.take_tokens(self.sent, self.tokens)
+        """Gives what was encoded on the way to its objects, and returns the names of all that were encoded. In the
+        main thread.
+        """
+        return [*self.first, *export.take_tokens(self.sent, self.tokens)]
+
+    def said_of_encoding(self, names: list[str]) -> str:
+        """What to say of objects that were encoded, to be added to a message; empty where none was."""
+        if not names:
+            return ""
+        if self.plain:
+            return f"; {len(names)} objects were encoded from materials' colours: press Encode for a Cycles picture"
+        return f"; {len(names)} objects were encoded first"
 
     def passes(self) -> dict[str, Any] | None:
         """ "depth" (H, W) in metres, "ids" (H, W) into "names", of the passes that were asked for."""
@@ -51,10 +67,56 @@ class Rendered:
         }
 
 
+class Look:
+    """What encoding looks at, as the scene says: made in the main thread, asked in any.
+
+    Args:
+        cycles: whether Cycles may take a picture; where it is to and may not, materials' colours are looked at.
+
+    Attributes:
+        wanted: "CYCLES", "MATERIALS" or "IMAGE". image: the file of a picture that is there already.
+        pending: a picture by Cycles that has to be taken first.
+    """
+
+    def __init__(
+        self, scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, folder: str, *, cycles_may: bool = True
+    ):
+        said = scene.neuralusd
+        self.wanted = said.encode_from
+        self.image: str | None = None
+        if self.wanted == "IMAGE" and said.encode_image is not None:
+            self.image = export.picture_file(said.encode_image, folder)
+        self._views = said.encode_views or None
+        self._size = picture_size(frame_pixels(scene), frame_aspect(scene), said.encode_size)
+        self._taken: tuple[str, str] | None = None
+        self.pending: cycles.Shot | None = None
+        if self.wanted == "CYCLES" and cycles_may:
+            self.pending = cycles.Shot(scene, view_layer, folder, said.encode_size, said.encode_samples)
+
+    def take(self, task: Task, at: float) -> dict[str, Any]:
+        """The arguments of a request to encode; takes the picture where one is pending.
+
+        Raises Problem where an image is wanted and none is chosen.
+        """
+        if self.wanted == "IMAGE" and self.image is None:
+            raise Problem("No image to encode is chosen. Choose one, or Cycles (sidebar > Neural > Encode).")
+        if self.pending is not None:
+            self._taken, self.pending = self.pending.take(task, at), None
+        image, albedo = self._taken or (self.image, None)
+        size = None if image else list(self._size)  # a picture has its own
+        return {"image": image, "albedo": albedo, "size": size, "views": self._views}
+
+
 class RenderScene:
     """A request for an image: made in the main thread, which exports the scene here and now, and called in any thread.
 
     What has no tokens yet, or those of other weights, is encoded on the way from the scene as it is.
+
+    Args:
+        view: to look from there, in place of the camera. size: width and height of the image in pixels; of the
+            camera's None is those of its frame, with square pixels. preview: as the viewport shows things.
+        encode: whether what has no tokens is encoded on the way, or else left as it is. cycles_may: whether Cycles may
+            take a picture for that, which it cannot while Blender renders.
 
     Attributes:
         sent: the scene as it is sent; None until images that objects take their look from have been encoded.
@@ -68,26 +130,39 @@ class RenderScene:
         folder: str,
         *,
         view: View | None = None,
+        size: tuple[int, int] | None = None,
         preview: bool = False,
         passes: bool = False,
-        materials: bool = True,
+        encode: bool = True,
+        cycles_may: bool = True,
     ):
-        self.folder, self.passes = folder, passes
+        self.folder, self.passes, self.encode = folder, passes, encode
         self._scene, self._layer = scene.name, view_layer.name
-        self._options: dict[str, Any] = {"view": view, "materials": materials, "viewport": preview}
+        self._options: dict[str, Any] = {"view": view, "viewport": preview}
         self._where = export.where()
         self.numbers = export.numbers(scene, preview)
-        image = scene.neuralusd.encode_image
-        self._picture = export.picture_file(image, folder) if image is not None and view is None else None
+        if size is None and view is None:
+            size = picture_size(frame_pixels(scene), frame_aspect(scene))
+        self.size = size
+        # Pictures are of the camera, and no viewport's own view is.
+        self._look = Look(scene, view_layer, folder, cycles_may=cycles_may) if view is None else None
         # What is held is what the camera sees, so a viewport's own view keeps to nothing.
         image = scene.neuralusd.hold_image if scene.neuralusd.held and view is None else None
-        self._before_image = _held_picture(image, folder) if image is not None else None
+        self._before_image = _held_picture(image, folder, frame_aspect(scene)) if image is not None else None
         self.before: str | None = None
+        self._encoded: list[str] = []
         self._donors = _donors(scene, view_layer, folder)
         self.sent: Sent | None = None if self._donors else self._send(scene, view_layer)
 
+    @property
+    def ready(self) -> bool:
+        """Whether nothing has to be encoded first."""
+        return self.sent is not None and not self.sent.waiting
+
     def __call__(self, task: Task) -> Rendered:
         begin = self._ready(task)
+        if self._look is not None and self._look.pending is not None:
+            begin = self._encode_missing(task, begin)
         file, tokens = os.path.join(self.folder, "image.png"), os.path.join(self.folder, "tokens.usdc")
         wanted = {"image.png": file, "tokens.usdc": tokens}
         if self.passes:
@@ -100,14 +175,17 @@ class RenderScene:
             share=(begin, 1.0),
             stage=self.sent.file,
             camera=self.sent.camera,
-            encode=True,
-            encode_image=self._picture,
+            size=list(self.size) if self.size else None,
+            encode=self.encode or None,
+            encode_image=self._look.image if self._look and self.encode else None,
             before=self.before,
             before_image=self._before_image if self.before else None,
             passes=self.passes or None,
             **self.numbers,
         )
-        return Rendered(file, tokens if os.path.isfile(tokens) else "", result["images"][0], self.sent)
+        tokens = tokens if os.path.isfile(tokens) else ""
+        plain = bool(tokens) and self._look is not None and self._look.wanted == "CYCLES"
+        return Rendered(file, tokens, result["images"][0], self.sent, self._encoded, plain)
 
     def _ready(self, task: Task) -> float:
         """Encodes what objects take their look from, if need be; returns the fraction of the task that is done then."""
@@ -132,8 +210,21 @@ class RenderScene:
             )
         return 0.5
 
+    def _encode_missing(self, task: Task, begin: float) -> float:
+        """Encodes what has no tokens yet; returns the fraction of the task that is done then."""
+        missing = _without_tokens(self.sent)
+        if not missing or _places(self.sent, missing) in _in_vain:
+            return begin
+        end = begin + 0.4 * (1.0 - begin)
+        self._encode(task, (begin, end), missing)
+        left = _without_tokens(self.sent)
+        if left:
+            _in_vain.add(_places(self.sent, left))
+        return end
+
     def _encode(self, task: Task, share: tuple[float, float], assets: list[str] | None = None) -> None:
         tokens = os.path.join(self.folder, "first.usdc")
+        seen = self._look.take(task, share[0]) if self._look else {}
         connection.ask(
             self._where,
             task,
@@ -142,14 +233,14 @@ class RenderScene:
             share=share,
             stage=self.sent.file,
             camera=self.sent.camera,
-            image=self._picture,
             assets=assets,
             backend=self.numbers["backend"],
+            **seen,
         )
         self.sent = on_main(lambda: self._take_first(tokens), task.cancelled)
 
     def _take_first(self, tokens: str) -> Sent:
-        export.take_tokens(self.sent, tokens)
+        self._encoded += export.take_tokens(self.sent, tokens)
         return self._send_again()
 
     def _take_donors(self) -> Sent:
@@ -192,15 +283,13 @@ class ResampleScene(RenderScene):
     says itself, by its anchors."""
 
     def __init__(self, scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, folder: str, wanted: dict[str, Any]):
-        super().__init__(scene, view_layer, folder, materials=True)
+        super().__init__(scene, view_layer, folder)
         self.wanted = wanted
 
     def __call__(self, task: Task) -> Resampled:
         begin, log = self._ready(task), len(task.log)
         missing = _without_tokens(self.sent)
-        if missing:
-            self._encode(task, (begin, begin + 0.2), missing)
-            begin += 0.2
+        begin = self._encode_missing(task, begin)
         encoded = len(missing) - len(_without_tokens(self.sent)) if missing else 0
         file = os.path.join(self.folder, "variations.usdc")
         names = ["source", *(f"sample_{number + 1}" for number in range(self.wanted["samples"]))]
@@ -246,8 +335,7 @@ def encode_scene(
         missing: what has no tokens alone; where all have some, nobody is asked.
     """
     where, numbers = export.where(), export.numbers(scene)
-    image = scene.neuralusd.encode_image
-    picture = export.picture_file(image, folder) if image is not None else None
+    look = Look(scene, view_layer, folder)
     sent = export.send(scene, view_layer, folder)
     assets = None
     if missing:
@@ -270,6 +358,7 @@ def encode_scene(
 
     def work(task: Task) -> tuple[dict[str, Any], str, Sent]:
         tokens = os.path.join(folder, "tokens.usdc")
+        seen = look.take(task, 0.0)
         result = connection.ask(
             where,
             task,
@@ -277,10 +366,10 @@ def encode_scene(
             {"tokens.usdc": tokens},
             stage=sent.file,
             camera=sent.camera,
-            image=picture,
             assets=assets,
             backend=numbers["backend"],
             force=force or None,
+            **seen,
         )
         return result, tokens, sent
 
@@ -299,7 +388,28 @@ def _without_tokens(sent: Sent) -> list[str]:
     return [*sent.missing, *([sent.background] if bare else [])]
 
 
-def _held_picture(image: bpy.types.Image, folder: str) -> str:
+_in_vain: set[str] = set()
+"""Where things were that the camera did not see when they were to be encoded: not worth another picture."""
+
+
+def _places(sent: Sent, paths: list[str]) -> str:
+    """What changes when prims or the camera are elsewhere."""
+    from pxr import Usd, UsdGeom
+
+    stage, time = Usd.Stage.Open(sent.file), Usd.TimeCode.EarliestTime()
+    cache = UsdGeom.BBoxCache(time, ["default", "render"])
+    boxes = [(path, cache.ComputeWorldBound(stage.GetPrimAtPath(path)).ComputeAlignedRange()) for path in paths]
+    frustum = UsdGeom.Camera(stage.GetPrimAtPath(sent.camera)).GetCamera(time).frustum
+    return f"{sent.scene} {boxes} {frustum.ComputeViewMatrix()} {frustum.ComputeProjectionMatrix()}"
+
+
+def _held_picture(image: bpy.types.Image, folder: str, aspect: float) -> str:
+    width, height = image.size
+    if width * height and abs(width / height / aspect - 1) > max(SAME_SHAPE, 1 / width, 1 / height):
+        raise Problem(
+            f"{image.name}, the picture of what is held, has {width} x {height} pixels, another shape than what is "
+            "rendered. Choose one that this camera made, or none (sidebar > Neural > Hold)."
+        )
     inside = os.path.join(folder, "held")
     os.makedirs(inside, exist_ok=True)
     return export.picture_file(image, inside)

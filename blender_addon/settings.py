@@ -36,6 +36,11 @@ SOURCES = (
     ("KEPT", "Imported", "What the USD file said that it came from"),
 )
 
+ENCODED_FROM = (
+    ("CYCLES", "Cycles", "A quick picture by Cycles: what materials look like in the scene's light"),
+    ("MATERIALS", "Materials", "The materials' base colours, without light; those that nodes compute are plain white"),
+    ("IMAGE", "An Image", "A rendering or a photograph of the scene by its camera"),
+)
 LIFTED_FROM = (
     ("IMAGE", "A Picture", "An image that shows the object before a plain or transparent background"),
     ("TEXT", "Words", "A phrase that says what it is; for lifters that take words"),
@@ -57,6 +62,14 @@ def _anchor(what: str, override: bool = True) -> FloatProperty:
         subtype="FACTOR",
         **({"override": OVERRIDE} if override else {}),
     )
+
+
+def _encode_image_chosen(self: SceneSettings, context: bpy.types.Context) -> None:
+    """Whoever names an image wants it to be taken."""
+    if self.encode_image is not None:
+        self.encode_from = "IMAGE"
+    elif self.encode_from == "IMAGE":
+        self.encode_from = "CYCLES"
 
 
 def _select_listed(self: SceneSettings, context: bpy.types.Context) -> None:
@@ -207,11 +220,31 @@ class SceneSettings(bpy.types.PropertyGroup):
         default=0.0,
     )
     seed: IntProperty(name="Seed", description="The same seed gives the same image", min=0, max=LARGEST, default=0)
+    encode_from: EnumProperty(name="From", description="What encoding looks at", items=ENCODED_FROM, default="CYCLES")
     encode_image: PointerProperty(
         name="Picture",
-        description="A rendering or photograph of the scene by its camera, whose colours encoding takes. Empty takes "
-        "the materials' base colours",
+        description="A rendering or photograph of the scene by its camera, whose colours encoding takes",
         type=bpy.types.Image,
+        update=_encode_image_chosen,
+    )
+    encode_samples: IntProperty(
+        name="Samples", description="Of Cycles' picture, a pixel; it is denoised", min=1, max=65536, default=16
+    )
+    encode_size: IntProperty(
+        name="Longest Side",
+        description="Pixels of the longer side of what encoding looks at, at most; 0 takes the render's resolution",
+        min=0,
+        max=16384,
+        default=1024,
+        subtype="PIXEL",
+    )
+    encode_views: IntProperty(
+        name="Views Around",
+        description="How many views all around each object are encoded, too, of the materials' base colours, for sides "
+        "that the camera does not see",
+        min=0,
+        max=64,
+        default=0,
     )
     held: StringProperty(options={"HIDDEN"})
     held_backend: StringProperty(options={"HIDDEN"})

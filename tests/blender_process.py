@@ -95,7 +95,7 @@ def shot(**options):
     return Usd.Stage.Open(sent.file), sent
 """
 
-# For scripts: a box and a ball before a wall; the camera looks at them from the front.
+# For scripts: a box and a ball before a wall; the camera looks at them from the front. Nothing lights them.
 SCENE = """
 scene = empty()
 scene.camera.location.z = 1
@@ -110,7 +110,7 @@ material.node_tree.nodes["Principled BSDF"].inputs["Base Color"].default_value =
 ball.data.materials.append(material)
 wall = box("Wall", (0, 3, 2), size=14, color=(0.6, 0.6, 0.55, 1))
 wall.scale.y = 0.01
-scene.neuralusd.seed = 3
+scene.neuralusd.seed, scene.neuralusd.encode_from = 3, "MATERIALS"
 bpy.context.view_layer.update()
 """
 

@@ -1,5 +1,6 @@
 """NEURALUSD as Blender's render engine, against a real service with `mini`: F12, animations, passes, the viewport."""
 
+import numpy as np
 import pytest
 from blender_process import SCENE, pixels
 
@@ -51,6 +52,41 @@ bpy.ops.render.render(write_still=True)
         assert abs(pixels(tmp_path / "f12.png") - wanted).max() <= 1
         border = pixels(tmp_path / "border.png")
         assert border.shape == (64, 64, 3) and abs(border - wanted[64:, 32:96]).max() <= 1
+
+    def test_every_pixel_of_the_resolution_is_asked_for(self, blender, tmp_path):
+        blender.run(
+            SCENE
+            + """
+folder, render = ARGUMENTS["folder"], scene.render
+render.resolution_x, render.resolution_y, render.resolution_percentage = 384, 216, 50
+bpy.ops.neuralusd.render(filepath=folder + "/operator.png")
+bpy.ops.neuralusd.standard_view()
+render.engine, render.dither_intensity = "NEURALUSD", 0
+def f12(name):
+    render.filepath = f"{folder}/{name}.png"
+    bpy.ops.render.render(write_still=True)
+f12("f12")
+# A part of the frame; the others' pixels are empty.
+render.use_border, render.border_min_x, render.border_max_x = True, 0.1, 0.7
+render.border_min_y, render.border_max_y = 0.3, 1
+f12("border")
+render.use_border = False
+# Of an anamorphic lens, whose pixels are shown twice as wide.
+render.resolution_x, render.pixel_aspect_x = 192, 2
+f12("anamorphic")
+""",
+            tmp_path,
+        )
+        f12 = pixels(tmp_path / "f12.png")
+        assert f12.shape == (108, 192, 3) and abs(f12 - pixels(tmp_path / "operator.png")).max() <= 1
+        border = pixels(tmp_path / "border.png")
+        inside = np.zeros((108, 192), bool)
+        inside[:76, 19:134] = True
+        assert abs(border - f12)[inside].max() <= 1 and border[~inside].max() == 0
+        narrow = pixels(tmp_path / "anamorphic.png")
+        assert narrow.shape == (108, 96, 3)
+        halved = f12.reshape(108, 96, 2, 3).mean(2)
+        assert abs(narrow - halved).mean() < 4 < abs(narrow - f12[:, 48:144]).mean()
 
     def test_passes_are_blender_s(self, blender, tmp_path):
         found = blender.run(
@@ -168,10 +204,15 @@ def look():
     with bpy.context.temp_override(area=area, region=region):
         own.look(bpy.context, scene, bpy.context.view_layer)
 
-def wait():
-    until, own._image = time.monotonic() + 200, None
-    while own._image is None and not own.said.startswith("The") and time.monotonic() < until:
+sizes = []
+def wait(images=1):
+    until = time.monotonic() + 200
+    while images and not own.said.startswith("The") and time.monotonic() < until:
+        last = own._image
         preview.tick_all()
+        if own._image is not last:
+            images -= 1
+            sizes.append(own._image.shape[1::-1])
         time.sleep(0.01)
 
 def drawn():
@@ -199,7 +240,7 @@ if screen is not None:
     x, y, w, h = own._place
     part, image = drawn()[y:y + h, x:x + w][::-1], picture(ARGUMENTS["folder"] + "/camera.png")[..., :3]
     wanted = module("pixels").frame(image / 255, w, h, 1.0).clip(0, 1) * 255
-    result["camera"] = float(abs(part - wanted).max())
+    result["camera"] = float(abs(part - wanted).mean())
 # The same again is not asked for; another place is.
 before = own._task  # the last of the first request may still be under way
 own.touch()
@@ -211,6 +252,21 @@ bpy.context.view_layer.update()
 own.touch()
 wait()
 result["moved"] = own.said
+# While something is dragged there are small ones, and then another of the viewport's size.
+preview._dragging, preview.SLOW, preview.PART = lambda: True, 100, 100
+for step in range(2):
+    bpy.data.objects["Ball"].location.x += 0.1
+    bpy.context.view_layer.update()
+    own.touch()
+    wait()
+own.touch()  # without a change
+for step in range(20):
+    preview.tick_all()
+    time.sleep(0.02)
+result["asked without a change"] = own._task is not None
+preview._dragging = lambda: False
+wait()
+result["sizes"] = list(sizes)
 view.view_perspective = "PERSP"
 view.update()
 look()
@@ -226,4 +282,7 @@ result["closed"] = preview.tick_all()
     if "no gpu" in found:
         pytest.skip(f"nothing can be drawn here: {found['no gpu']}")
     assert not found["asked while dragging"] and not found["asked again"] and found["closed"] is None
-    assert found["camera"] < 2 and found["moved"] == "" and found["free"][0] == "" and found["filled"] > 5
+    rest, moved, *small, last = found["sizes"]
+    assert rest == moved == last and max(rest) <= 768 and small == [small[0]] * 2 and max(small[0]) <= 256
+    assert 2 * max(small[0]) <= max(rest) and not found["asked without a change"]
+    assert found["camera"] < 3 and found["moved"] == "" and found["free"][0] == "" and found["filled"] > 5

@@ -2,7 +2,7 @@
 
 import numpy as np
 import PIL.Image
-from blender_process import SCENE, pixels
+from blender_process import MODAL, SCENE, pixels
 from pxr import Gf, Usd, UsdGeom
 
 import neuralusd
@@ -216,6 +216,53 @@ bpy.ops.neuralusd.render(filepath=ARGUMENTS["folder"] + "/out.png")
         )
         red, green, blue = pixels(tmp_path / "out.png").mean((0, 1))
         assert green > 1.5 * red and green > 1.5 * blue
+
+    def test_without_a_picture_cycles_takes_one(self, blender, tmp_path):
+        found = blender.run(
+            SCENE
+            + MODAL
+            + """
+shots, take = [], module("cycles").Shot.take
+module("cycles").Shot.take = lambda self, *asked: shots.append(self.size) or take(self, *asked)
+folder = ARGUMENTS["folder"]
+light = bpy.data.objects.new("Sun", bpy.data.lights.new("Sun", "SUN"))
+light.data.color, light.data.energy, light.rotation_euler = (0, 1, 0), 20, (0.8, 0, 0)
+scene.collection.objects.link(light)
+scene.render.resolution_x, scene.render.resolution_y = 256, 128
+said = scene.neuralusd
+said.encode_from, said.encode_samples, said.encode_size = "CYCLES", 2, 96
+scene.camera.data.clip_end = 100
+box("Far", (500, 0, 0)).neuralusd.role = "ASSET"
+result["pressed"] = list(press(bpy.ops.neuralusd.render, "NEURALUSD_OT_render", filepath=folder + "/first.png"))
+result["records"] = [bool(bpy.data.objects[name].neuralusd.record) for name in ("Red Box", "Ball", "Far")]
+result["shots"] = list(shots)
+bpy.ops.neuralusd.render(filepath=folder + "/second.png")  # what the camera does not see is no cause for another
+result["again"] = len(shots)
+bpy.ops.neuralusd.encode()
+result["encoded"] = len(shots)
+# Esc, while Cycles is at it.
+result["esc"] = list(press(bpy.ops.neuralusd.encode, "NEURALUSD_OT_encode",
+                           lambda task: "ESC" if "Cycles" in task.said else None))
+import time
+for _ in range(20):  # its thread may still be at the end of the picture
+    module("tasks").pump()
+    time.sleep(0.1)
+result["left"] = [len(bpy.data.scenes), os.listdir(module("preferences").cache_folder() + "/work")]
+# Blender does not render while it renders: F12 looks at materials, and says so.
+bpy.data.objects["Ball"].neuralusd.record = ""
+scene.render.engine, scene.render.filepath = "NEURALUSD", folder + "/f12.png"
+bpy.ops.render.render(write_still=True)
+result["f12"] = len(shots)
+""",
+            tmp_path,
+        )
+        assert found["pressed"] == ["FINISHED"] and found["records"] == [True, True, False]
+        assert found["shots"] == [[96, 48]] and found["again"] == 1 and found["encoded"] == 2
+        red, green, blue = pixels(tmp_path / "first.png").mean((0, 1))
+        assert green > 1.3 * red and green > 1.3 * blue
+        assert pixels(tmp_path / "first.png").shape == (128, 256, 3)
+        assert found["esc"] == ["CANCELLED"] and found["left"] == [1, []]
+        assert found["f12"] == 3 and "press Encode for a Cycles picture" in found["stdout"]
 
     def test_blender_s_own_render_as_the_picture(self, blender, tmp_path):
         found = blender.run(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The neural image of a viewport: asked for when things have come to rest, drawn when it is there."""
+"""The neural image of a viewport: a small one while things move, and one of its size when they have come to rest."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from .. import pixels, preferences
 from ..problems import Problem
 from ..request import RenderScene
 from ..tasks import Stopped, Task
-from ..view import View, of_region
+from ..view import View, frame_aspect, of_region, picture_size
 
-# Seconds without a change before an image is asked for; how often that is looked at.
+# Seconds without a change before things are at rest; how often that is looked at.
 REST, LOOK = 0.2, 0.05
+# Pixels of the longer side at most, at rest; and while things move, when it is half of the viewport's.
+LARGEST, MOVING = 768, 256
+# While things move, Blender waits for its exporter: so many seconds at most at a time, and that part of the time.
+SLOW, PART = 0.25, 0.3
 # Operators of Blender that drag: while one runs, nothing has been let go.
 DRAGGING = ("TRANSFORM_OT_", "VIEW3D_OT_", "GIZMOGROUP_OT_", "ED_OT_", "NLA_OT_")
 
@@ -39,10 +43,13 @@ class Preview:
         self._image: np.ndarray | None = None
         self._shown_aspect = self._shown_next = 1.0
         self._asked: View | None = None
+        self._asked_small = False
+        # Seconds that the last export took, and when it ended; the change that was last shown while things moved.
+        self._took, self._sent_at, self._early = 0.0, 0.0, 0.0
         self._texture: Any = None
         self._task: Task | None = None
         self._request: RenderScene | None = None
-        self._last = ""
+        self._last: tuple[str, tuple[int, int]] = ("", (0, 0))
         self._closed = False
         _open.add(self)
         if not bpy.app.timers.is_registered(tick_all):
@@ -66,10 +73,9 @@ class Preview:
         camera = context.space_data.camera if context.space_data.use_local_camera else scene.camera
         through = data.view_perspective == "CAMERA" and camera is not None and camera == scene.camera
         if through and camera.type == "CAMERA" and camera.data.type in ("PERSP", "ORTHO"):
-            render = scene.render
             self._view = None
             self._place = _camera_frame(region, data, camera, scene)
-            self._aspect = render.resolution_x * render.pixel_aspect_x / (render.resolution_y * render.pixel_aspect_y)
+            self._aspect = frame_aspect(scene)
             key: tuple[Any, ...] = ("camera", round(self._aspect, 6))
         else:
             self._view = of_region(data)
@@ -81,16 +87,32 @@ class Preview:
             self.touch()
 
     def tick(self) -> None:
-        """Asks for an image when things have come to rest, and takes it up when it is there. In the main thread."""
+        """Asks for images as things move and when they have come to rest, and takes them up when they are there. In
+        the main thread.
+        """
         if self._task is not None and self._task.done:
             self._take()
-        if self._changed is None or not self._scene or time.monotonic() - self._changed < REST or _dragging():
+        if self._changed is None or not self._scene:
             return
-        if self._task is not None:  # of a scene that is no more; its end is taken up at the next tick
-            self._task.cancel()
+        resting = time.monotonic() - self._changed >= REST and not _dragging()
+        early = not resting and self._may_ask_early()
+        if self._task is not None:
+            # Of a scene that is no more; its end is taken up at the next tick. A small one is better late than never.
+            if resting or early and not self._asked_small:
+                self._task.cancel()
             return
-        self._changed = None
-        self._ask()
+        if resting:
+            self._changed = None
+            self._ask()
+        elif early:
+            self._early = self._changed
+            self._ask(small=True)
+
+    def _may_ask_early(self) -> bool:
+        """Whether an image is asked for while things move: where that holds nobody up."""
+        waited = time.monotonic() - self._sent_at
+        quick = self._took <= SLOW and self._took <= PART * waited
+        return self._image is not None and self._early != self._changed and quick
 
     def draw(self) -> None:
         """Draws the latest image. In the viewport's drawing code, whose buffer takes linear colours."""
@@ -108,28 +130,41 @@ class Preview:
             self._texture = gpu.types.GPUTexture((width, height), format="RGBA16F", data=data)
         draw_texture_2d(self._texture, (x, y), width, height)
 
-    def _ask(self) -> None:
+    def _ask(self, small: bool = False) -> None:
         scene = bpy.data.scenes.get(self._scene)
         layer = scene.view_layers.get(self._layer) if scene else None
         if layer is None:
             return
-        folder = ""
+        if small and layer.objects.active is not None and layer.objects.active.mode == "EDIT":
+            return
+        folder, began = "", time.monotonic()
         try:
             folder = preferences.work_folder()
-            request = RenderScene(scene, layer, folder, view=self._view, preview=True)
+            size = self._size(small)
+            # Blender may be rendering, and nobody has asked for a picture by Cycles.
+            options = {"view": self._view, "size": size, "preview": True, "encode": not small, "cycles_may": False}
+            request = RenderScene(scene, layer, folder, **options)
             state = _state(request, self._looked_at)
-            if state and state == self._last:
+            self._sent_at = time.monotonic()
+            self._took = self._sent_at - began
+            known = state and (state == self._last[0] if small else (state, size) == self._last)
+            if known or small and not request.ready:
                 shutil.rmtree(folder, ignore_errors=True)
                 return
-            self._last = state
+            self._last, self._asked_small = (state, size), small
             self._shown_next, self._asked = self._aspect, self._view
             self._request = request
-            self.said = "rendering"
+            self.said = self.said if small else "rendering"
             self._task = Task("Viewport", request).start()
         except Exception as error:
             shutil.rmtree(folder, ignore_errors=True)
             self.said = _words(error)
             redraw()
+
+    def _size(self, small: bool) -> tuple[int, int]:
+        width, height = self._place[2:]
+        longest = min(MOVING, max(width, height) // 2) if small else LARGEST
+        return picture_size((width, height), width / height, max(longest, 1))
 
     def _take(self) -> None:
         task, self._task = self._task, None
@@ -140,7 +175,10 @@ class Preview:
                 raise task.error
             with open(task.result.file, "rb") as file:
                 self._image = pixels.read_png(file.read())
-            self._shown_aspect, self._texture, self.said = self._shown_next, None, ""
+            self._shown_aspect, self._texture = self._shown_next, None
+            if self._asked_small:
+                return
+            self.said = ""
             if self._asked is None:
                 task.result.keep_tokens()
             elif task.result.tokens:  # tokens of a passing look are not worth keeping
@@ -148,7 +186,7 @@ class Preview:
         except Stopped:
             pass
         except Exception as error:
-            self._last = ""
+            self._last = ("", (0, 0))
             self.said = _words(error)
         finally:
             shutil.rmtree(self._request.folder, ignore_errors=True)
@@ -185,7 +223,7 @@ def _dragging() -> bool:
 
 
 def _state(request: RenderScene, view: tuple[Any, ...] | None) -> str:
-    """What changes when the image may; empty where that cannot be told."""
+    """What changes when the image may, but for its size; empty where that cannot be told."""
     if request.sent is None:
         return ""
     from pxr import Sdf

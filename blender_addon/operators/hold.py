@@ -36,8 +36,7 @@ class NEURALUSD_OT_hold(Asking, bpy.types.Operator):
         layer = scene.view_layers.get(self._names[1]) if scene else None
         if layer is None:
             raise Problem("The scene was removed while it was being encoded.")
-        # All that is looked at has tokens by now: of materials nothing is needed.
-        held.keep(scene, export.send(scene, layer, self.folder(), materials=False, package=True))
+        held.keep(scene, export.send(scene, layer, self.folder(), package=True))
         self.report({"INFO"}, "Held: renders change only what is edited from now on")
 
 

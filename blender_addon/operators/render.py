@@ -51,7 +51,7 @@ class NEURALUSD_OT_render(Asking, bpy.types.Operator):
                     pixels.whole_write(os.path.abspath(path), file.read())
             except OSError as error:
                 raise Problem(f"{path} cannot be written ({error.strerror}). Name another file.") from error
-        said = f"; {len(encoded)} objects were encoded first" if encoded else ""
+        said = result.said_of_encoding(encoded)
         if context.scene.neuralusd.held and not result.made.get("held"):
             said += "; nothing could be held: the camera or what is behind all objects is another"
         self.report({"INFO"}, f"Rendered into the image {name}{said}{result.sent.said_of_left_out()}")

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+from types import ModuleType
 
 import bpy
 
@@ -21,18 +23,9 @@ def expose() -> None:
     """
     if not bpy.app.build_options.usd:
         raise Problem("This Blender was built without USD. Take the one from blender.org.")
-    if "pxr" not in sys.modules:
-        before = list(sys.path)
-        # As a module, Blender keeps its libraries to itself until asked; first, so that no other USD is found.
-        if hasattr(bpy.utils, "expose_bundled_modules"):
-            bpy.utils.expose_bundled_modules()
-        try:
-            import pxr
-        except ImportError:
-            raise Problem("This Blender has no USD for Python (pxr). Take the one from blender.org.") from None
-        finally:
-            sys.path[:] = before
-    import pxr
+    pxr = library("pxr")
+    if pxr is None:
+        raise Problem("This Blender has no USD for Python (pxr). Take the one from blender.org.")
     from pxr import Plug
 
     root = os.path.realpath(os.path.dirname(pxr.__file__))
@@ -44,3 +37,17 @@ def expose() -> None:
     # Codeless, and of use to other scripts only where nothing has used USD's schemas yet; nothing here relies on it.
     if os.path.isdir(SCHEMA) and not Plug.Registry().GetPluginWithName("usdNeural"):
         Plug.Registry().RegisterPlugins(SCHEMA)
+
+
+def library(name: str) -> ModuleType | None:
+    """A library that Blender brings along for Python; None where this one does not."""
+    before = list(sys.path)
+    # As a module, Blender keeps its libraries to itself until asked; first, so that no other of that name is found.
+    if name not in sys.modules and hasattr(bpy.utils, "expose_bundled_modules"):
+        bpy.utils.expose_bundled_modules()
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+    finally:
+        sys.path[:] = before
