@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,8 +102,13 @@ def render_passes(
     samples: int = 16,
     threads: int = 0,
     seed: int = 0,
+    prepare: Callable[[Any, Any], None] | None = None,
 ) -> Iterator[FramePasses]:
-    """As `render_frames`, but yields arrays and writes nothing. Blender must not be used between two frames."""
+    """As `render_frames`, but yields arrays and writes nothing. Blender must not be used between two frames.
+
+    Args:
+        prepare: called with Blender's scene and the USD stage when all is set, before the first frame.
+    """
     from pxr import Usd
 
     if not Path(stage_path).is_file():
@@ -118,6 +123,8 @@ def render_passes(
         _add_default_light(scene, stage)
         _fill_empty_looks()
         _settings(scene, width, height, samples, threads, seed)
+        if prepare is not None:
+            prepare(scene, stage)
         image = Path(temporary) / "frame.exr"
         for frame in frames:
             _place_camera(scene, view, frame, width / height)
