@@ -347,7 +347,7 @@ def test_a_characters_other_geometry_counts_too():
 
 def test_a_view_of_too_much_names_what_is_most(monkeypatch):
     from neuralusd.errors import SceneError
-    from neuralusd.stage import rays
+    from neuralusd.surfaces import rays
 
     stage = new_stage()
     UsdGeom.Cube.Define(stage, "/Cube")

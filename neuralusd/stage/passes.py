@@ -8,8 +8,9 @@ import numpy as np
 from pxr import Usd
 
 from ..scene import Camera, Passes, Scene
-from .gbuffer import Shown
-from .shade import BACKDROP, facing_normals
+from ..surfaces.gbuffer import facing_normals, illumination
+from .gbuffer import StageSurfaces
+from .shade import BACKDROP
 from .texture import linear_to_srgb
 
 
@@ -44,7 +45,7 @@ def render_passes(
     camera = scene.camera.fitted(width / height)
     # An asset that is only partly there is seen all the same.
     scene = replace(scene, assets=[replace(asset, presence=1.0) for asset in scene.assets])
-    shown = Shown(stage, scene, camera, sheets=sheets)
+    shown = StageSurfaces(stage, scene, camera, sheets=sheets)
     ids = np.full(height * width, -1, np.int32)
     depth = np.full(height * width, np.inf, np.float32)
     points = np.full((height * width, 3), np.nan, np.float32)
@@ -68,7 +69,7 @@ def render_passes(
 
 
 def _light(
-    shown: Shown, camera: Camera, size: tuple[int, int], supersample: int, everywhere: bool
+    shown: StageSurfaces, camera: Camera, size: tuple[int, int], supersample: int, everywhere: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """The shaded view and the base colours (height, width, 3), both as sRGB values."""
     height, width = size
@@ -77,8 +78,9 @@ def _light(
     fine = (height * supersample, width * supersample) if everywhere else size
     for part in shown.samples(height, width, supersample, everywhere):
         hits = replace(part.hits, ray=np.arange(len(part.pixel)))
-        look = shown.shader.look(hits, part.origins, part.directions, camera, fine)
-        lit = look.color * shown.shader.illumination(hits, camera)[:, None] + look.emission
+        look = shown.look(hits, part.origins, part.directions, fine)
+        normals = facing_normals(hits, shown.pieces, camera)
+        lit = look.color * illumination(hits, camera, normals, shown.up())[:, None] + look.emission
         covered += np.bincount(part.pixel, part.weight, height * width)
         for channel in range(3):
             light[:, channel] += np.bincount(part.pixel, part.weight * lit[:, channel], height * width)

@@ -5,20 +5,20 @@ stage has.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from pxr import Usd, UsdGeom, UsdShade
 
 from ..scene import Camera
+from ..surfaces.gbuffer import Look, by_label, facing_normals, illumination
 from ..surfaces.pieces import SheetPiece
 from ..surfaces.rays import Hits, RayCaster
 from ..surfaces.samples import ENOUGH, LAYERS, beyond
 from .geometry import Piece
-from .surface import Look, bound_material, look, may_be_transparent
+from .surface import bound_material, look, may_be_transparent
 from .walk import time_code
 
-# Linear. The lamp lights what faces the camera, the sky from above, the ground from below.
-LAMP, SKY, GROUND = 0.6, 0.45, 0.25
 # Linear grey of what no surface covers; sRGB 0.5.
 BACKDROP = 0.2140
 
@@ -26,7 +26,7 @@ BACKDROP = 0.2140
 class Shader:
     """Looks of hits on pieces."""
 
-    def __init__(self, pieces: Sequence[Piece | SheetPiece], caster: RayCaster, time: float | None, up_axis: str):
+    def __init__(self, pieces: Sequence[Any], caster: RayCaster, time: float | None, up_axis: str):
         self.pieces, self.caster, self.time = pieces, caster, time
         self.up = np.array([0.0, 0.0, 1.0]) if up_axis == "Z" else np.array([0.0, 1.0, 0.0])
         self.warned: set[str] = set()
@@ -57,7 +57,10 @@ class Shader:
         for _ in range(LAYERS):
             hits = hits[hits.depth <= camera.clipping_range[1]]
             seen = self.look(hits, origins, directions, camera, size)
-            lit = seen.color * self.illumination(hits, camera)[:, None] + seen.emission
+            lit = (
+                seen.color * illumination(hits, camera, facing_normals(hits, self.pieces, camera), self.up)[:, None]
+                + seen.emission
+            )
             light[hits.ray] += (left[hits.ray] * seen.opacity)[:, None] * lit
             left[hits.ray] *= 1 - seen.opacity
             through = hits[left[hits.ray] >= ENOUGH]
@@ -65,14 +68,6 @@ class Shader:
                 break
             hits = self.caster.cast(beyond(through, directions), directions[through.ray], through.ray)
         return light + left[:, None] * BACKDROP
-
-    def illumination(self, hits: Hits, camera: Camera, normals: np.ndarray | None = None) -> np.ndarray:
-        """(N,) how the lamp and the sky light hits; `normals` (N, 3) where they are at hand."""
-        normals = facing_normals(hits, self.pieces, camera) if normals is None else normals
-        view = toward_camera(hits, camera)
-        view = view / np.maximum(np.linalg.norm(view, axis=1, keepdims=True), 1e-30)
-        upward = normals @ self.up
-        return LAMP * (normals * view).sum(1) + GROUND + (SKY - GROUND) * (upward + 1) / 2
 
     def look(
         self, hits: Hits, origins: np.ndarray, directions: np.ndarray, camera: Camera, size: tuple[int, int]
@@ -105,20 +100,20 @@ class Shader:
     def _by_material(self, hits: Hits) -> Iterator[tuple[UsdShade.Material | None, np.ndarray]]:
         """Each material that was hit, with the hits' indices."""
         groups: dict[Usd.Prim | None, tuple[UsdShade.Material | None, list[np.ndarray]]] = {}
-        for index, members in _groups(hits.piece):
+        for index, members in by_label(hits.piece):
             materials, of_face = self.materials(self.pieces[index])
             if of_face is None:
                 parts = [(0, members)]
             else:
                 faces = self.pieces[index].mesh.faces[hits.triangle[members]]
-                parts = [(slot, members[part]) for slot, part in _groups(of_face[faces])]
+                parts = [(slot, members[part]) for slot, part in by_label(of_face[faces])]
             for slot, part in parts:
                 material = materials[slot]
                 groups.setdefault(material.GetPrim() if material else None, (material, []))[1].append(part)
         for material, found in groups.values():
             yield material, np.concatenate(found)
 
-    def materials(self, piece: Piece | SheetPiece) -> tuple[list[UsdShade.Material | None], np.ndarray | None]:
+    def materials(self, piece: Any) -> tuple[list[UsdShade.Material | None], np.ndarray | None]:
         """The materials of a piece, and for each authored face the index of its own; None where all have the first."""
         if isinstance(piece, SheetPiece):
             return [None], None
@@ -134,7 +129,7 @@ class Shader:
             self._materials[piece.prim] = (found, of_face)
         return self._materials[piece.prim]
 
-    def primvar(self, piece: Piece | SheetPiece, name: str) -> tuple[np.ndarray, str] | None:
+    def primvar(self, piece: Any, name: str) -> tuple[np.ndarray, str] | None:
         """Values (N, k) of a primvar, refined for the piece's mesh, and their interpolation; None where it has none."""
         if isinstance(piece, SheetPiece):
             return None
@@ -183,7 +178,7 @@ class _HitPoints:
 
     def primvar(self, name: str, neighbour: int) -> np.ndarray | None:
         out: np.ndarray | None = None
-        for index, members in _groups(self.hits.piece):
+        for index, members in by_label(self.hits.piece):
             piece = self.shader.pieces[index]
             found = self.shader.primvar(piece, name)
             if found is None:
@@ -196,45 +191,8 @@ class _HitPoints:
         return out
 
 
-def _groups(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Each label with the indices where it stands."""
-    if not len(labels):
-        return
-    order = np.argsort(labels, kind="stable")
-    found, starts = np.unique(labels[order], return_index=True)
-    for label, members in zip(found, np.split(order, starts[1:]), strict=True):
-        yield int(label), members
-
-
 def _steps(camera: Camera, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """What one sample to the right, and one down, adds to a ray's direction (orthographic: to its origin)."""
     right, up = np.linalg.inv(camera.world_to_camera)[:2, :3]
     focal = 1.0 if camera.projection == "orthographic" else camera.focal_length
     return right * camera.horizontal_aperture / focal / size[1], -up * camera.vertical_aperture / focal / size[0]
-
-
-def toward_camera(hits: Hits, camera: Camera) -> np.ndarray:
-    """(N, 3) from hits to the camera, not of unit length."""
-    if camera.projection == "orthographic":
-        return np.broadcast_to(np.linalg.inv(camera.world_to_camera)[2, :3], hits.points.shape)
-    return -hits.points
-
-
-def facing_normals(hits: Hits, pieces: Sequence[Piece | SheetPiece], camera: Camera) -> np.ndarray:
-    """(N, 3) unit shading normals in world space, turned to the camera."""
-    view = toward_camera(hits, camera)
-    flat = hits.normals * np.where((hits.normals * view).sum(1, keepdims=True) < 0, -1, 1)
-    normals = flat.copy()
-    for index, members in _groups(hits.piece):
-        piece = pieces[index]
-        if piece.mesh.normals is None:
-            continue
-        local = np.einsum("nik,ni->nk", piece.mesh.normals[hits.triangle[members]], hits.weights[members])
-        # Normals go by the inverse transpose; the cofactors exist even where the inverse does not.
-        matrix = piece.local_to_world[:3, :3]
-        shading = local @ np.cross(np.roll(matrix, -1, axis=0), np.roll(matrix, -2, axis=0))
-        length = np.linalg.norm(shading, axis=1, keepdims=True)
-        shading = np.where(length > 1e-30, shading / np.maximum(length, 1e-30), flat[members])
-        normals[members] = shading * np.where((shading * flat[members]).sum(1, keepdims=True) < 0, -1, 1)
-    # At a silhouette an interpolated normal may still look away.
-    return np.where((normals * view).sum(1, keepdims=True) > 0, normals, flat)

@@ -3,44 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 from pxr import Sdf, Usd, UsdGeom, UsdShade
 
 from ..errors import SceneError
+from ..surfaces.gbuffer import Look
 from .errors import StageWarning
 from .materialx import missing_material
 from .network import Network, Points
 
 GREY = 0.5
-
-
-@dataclass(eq=False)
-class Look:
-    """How N points of a surface look.
-
-    Attributes:
-        color: (N, 3) linear base colour; emission: (N, 3) linear light of its own; opacity: (N,), 0 is not there.
-        roughness, metallic: (N,), 0 to 1.
-    """
-
-    color: np.ndarray
-    emission: np.ndarray
-    opacity: np.ndarray
-    roughness: np.ndarray
-    metallic: np.ndarray
-
-    @classmethod
-    def blank(cls, count: int) -> Look:
-        """Black, opaque and rough."""
-        black, ones = np.zeros((2, count, 3), np.float32), np.ones((2, count), np.float32)
-        return cls(black[0], black[1], ones[0], ones[1], np.zeros(count, np.float32))
-
-    def put(self, here: np.ndarray, other: Look) -> None:
-        """Takes `other` as the look of the points `here`."""
-        for name in self.__dataclass_fields__:
-            getattr(self, name)[here] = getattr(other, name)
 
 
 # Inputs of surface shaders by shader id: weight and colour of the base, of what light goes through below

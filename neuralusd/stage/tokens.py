@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,13 @@ def read_tokens(prim: Usd.Prim, time: float | None = None) -> dict[str, Tokens]:
 
     Raises:
         TokensError: the arrays contradict their shape, `from` leads nowhere or in a circle, or values are NaN or
-            infinite. Of the values only a few tokens are looked at, so that nothing is read from the file that is not
-            used: pipelines and `validate` look at all.
+            infinite. Of the values only the first and the last are looked at, so that what is not used is not read
+            from the file; pipelines and `validate` look at all.
     """
     out = {}
     for own in NeuralTokensAPI.GetAll(prim):
         try:
-            tokens = _read_set(own.resolve(), time)
+            tokens = _read_set(own.resolve() if own.GetFromRel().HasAuthoredTargets() else own, time)
         except TokensError:
             raise
         except ValueError as error:
@@ -47,38 +48,42 @@ def _read_set(api: NeuralTokensAPI, time: float | None) -> Tokens | None:
     def get(name: str) -> Any:
         return prim.GetAttribute(prefix + name).Get(code)
 
-    raw = get("values")
+    def wrong(said: str) -> TokensError:
+        return TokensError(f"<{prim.GetPath()}>: {api.GetName()} tokens{said}. Encode the prim again.")
+
+    attribute = prim.GetAttribute(prefix + "values")
+    raw = attribute.Get(code)
     if raw is None or len(raw) == 0:
         return None
-    values, where = np.asarray(raw), f"<{prim.GetPath()}>: {api.GetName()} tokens"
+    values, shape, grid = np.asarray(raw), get("shape"), get("grid")
     if values.dtype != np.float16:
-        raise TokensError(f"{where} are of type {values.dtype}, not half. Encode the prim again.")
-    count, width = get("shape") or (0, 0)
+        raise wrong(f" are of type {values.dtype}, not half")
+    count, width = (shape[0], shape[1]) if shape is not None else (0, 0)
     if count <= 0 or width <= 0 or count * width != values.size:
-        raise TokensError(f"{where} have {values.size} values, but shape ({count}, {width}). Encode the prim again.")
-    values = values.reshape(count, width)
-    if not all_finite(values[[0, count // 2, -1]]):
-        raise TokensError(f"{where} hold NaN or infinity. Encode the prim again.")
-    rows, columns = get("grid") or (1, count)
+        raise wrong(f" have {values.size} values, but shape ({count}, {width})")
+    # An encoder that failed, at no cost; those who use the values look at all of them.
+    if not (isfinite(raw[0]) and isfinite(raw[-1])):
+        raise wrong(" hold NaN or infinity")
+    rows, columns = (grid[0], grid[1]) if grid is not None else (1, count)
     if rows * columns != count:
-        raise TokensError(f"{where} are {count}, but their grid is {rows} x {columns}. Encode the prim again.")
+        raise wrong(f" are {count}, but their grid is {rows} x {columns}")
     points, extent = get("points"), get("extent")
     crop, view, source = get("crop"), get("viewTransform"), get("source")
     if points is not None and len(points) not in (0, count):
-        raise TokensError(f"{where} are {count}, but have {len(points)} points. Encode the prim again.")
+        raise wrong(f" are {count}, but have {len(points)} points")
     if extent is not None and len(extent) not in (0, 2):
-        raise TokensError(f"{where}: their extent has {len(extent)} points, not 2. Encode the prim again.")
+        raise wrong(f": their extent has {len(extent)} points, not 2")
     return Tokens(
-        values=values,
+        values=values.reshape(count, width),
         encoder=get("encoder") or "",
         revision=get("revision") or "",
-        grid=(int(rows), int(columns)),
+        grid=(rows, columns),
         points=np.asarray(points) if points is not None and len(points) else None,
         extent=np.asarray(extent) if extent is not None and len(extent) else None,
         crop=(crop[0], crop[1], crop[2], crop[3]) if crop is not None else None,
         view=np.array(view) if view is not None else None,
         source=source.path if isinstance(source, Sdf.AssetPath) else "",
-        digest=prim.GetAttribute(prefix + "values").GetCustomDataByKey(DIGEST_KEY) or "",
+        digest=attribute.GetCustomDataByKey(DIGEST_KEY) or "",
         views=read_views(prim, time),
     )
 

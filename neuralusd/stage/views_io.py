@@ -131,7 +131,7 @@ def _read_view(api: NeuralViewAPI, time: float | None) -> View:
         "source": source.path if isinstance(source, Sdf.AssetPath) else "",
     }
     raw = [np.asarray(values) for values in (picture, depth)]
-    key = digest(*raw, np.float64([near, far]), *numbers, rest["kind"], rest["gain"], rest["orthographic"])
+    key = digest(*raw, near, far, *numbers, rest["kind"], rest["gain"], rest["orthographic"])
     return _kept.get(key, lambda: _decoded(raw[0], raw[1], float(near), float(far), rest, where))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -65,13 +66,14 @@ class Group:
     starts: np.ndarray
 
 
-def groups(pieces: list[Placed], owners: np.ndarray, frames: list[np.ndarray]) -> list[Group]:
+def groups(pieces: Sequence[Placed], owners: np.ndarray, frames: list[np.ndarray]) -> list[Group]:
     """Trees over pieces.
 
     Args:
         owners: (P,) the asset that each piece moves with; -1 for none. frames: (4, 4) of each asset, local to metres.
     """
-    out, small = [], {}
+    out: list[Group] = []
+    small: dict[int, list[int]] = {}
     for index, piece in enumerate(pieces):
         if len(piece.mesh.triangles) >= ALONE and invertible(piece.local_to_world):
             tree = _alone.get(piece.mesh)
@@ -86,7 +88,7 @@ def groups(pieces: list[Placed], owners: np.ndarray, frames: list[np.ndarray]) -
     return out
 
 
-def _group(pieces: list[Placed], members: np.ndarray, frame: np.ndarray) -> Group:
+def _group(pieces: Sequence[Placed], members: np.ndarray, frame: np.ndarray) -> Group:
     inverse = np.linalg.inv(frame)
     placed = [piece.local_to_world @ inverse for piece in pieces]
     # Rounding noise of a frame that moved must not look like a change.

@@ -62,7 +62,7 @@ class RayCaster:
 
     def __init__(
         self,
-        pieces: list[Placed],
+        pieces: Sequence[Placed],
         camera: Camera,
         owners: np.ndarray | None = None,
         frames: Sequence[np.ndarray] = (),
@@ -195,7 +195,7 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], 1)
 
 
-def _check_size(pieces: list[Placed]) -> None:
+def _check_size(pieces: Sequence[Placed]) -> None:
     """Raises SceneError, naming the prim with the most, where the pieces have more triangles than memory is for."""
     triangles: Counter[str] = Counter()
     for piece in pieces:
