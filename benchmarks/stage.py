@@ -1,22 +1,33 @@
-"""How long stages take to read and tokens to write, beside a loop in plain pxr that does the least for the same result.
+"""How long stages take to read and tokens to read and write, beside the least that plain pxr and safetensors need for
+the same result.
 
-python benchmarks/stage.py [--prims 10000] [--assets 200] [--tokens 784] [--width 768] [--repeat 3]
+python benchmarks/stage.py [--prims 10000] [--assets 200] [--tokens 784] [--width 768] [--repeat 5]
+
+Medians of runs that take turns, so that whatever else the machine does falls on both sides.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import safetensors.numpy
 from pxr import Gf, Kind, Sdf, Usd, UsdGeom
 
 from neuralusd.scene import Tokens
 from neuralusd.stage import open_stage, read, render_passes, save, sidecar, write_tokens
+from neuralusd.stage.tokens import read_tokens
+
+FIELDS = ("values", "points")
+STORED = ("values", "shape", "points", "viewTransform", "grid", "encoder", "revision", "extent", "crop", "source")
+OTHERS = ("pxr", "safetensors")
 
 
 def make_stage(path: Path, prims: int) -> None:
@@ -48,12 +59,18 @@ def make_stage(path: Path, prims: int) -> None:
     stage.Save()
 
 
-def plain_read(stage: Usd.Stage) -> list[tuple[str, np.ndarray, np.ndarray]]:
+def is_component(prim: Usd.Prim) -> bool:
+    return Usd.ModelAPI(prim).GetKind() == Kind.Tokens.component
+
+
+def plain_read(
+    stage: Usd.Stage, wanted: Callable[[Usd.Prim], bool] = is_component
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """Path, transform and box of every component, and nothing more, as a script would read them."""
     transforms, out = UsdGeom.XformCache(), []
     boxes = UsdGeom.BBoxCache(Usd.TimeCode.Default(), [UsdGeom.Tokens.default_, UsdGeom.Tokens.render])
     for prim in stage.Traverse():
-        if Usd.ModelAPI(prim).GetKind() != Kind.Tokens.component:
+        if not wanted(prim):
             continue
         box = boxes.ComputeUntransformedBound(prim).ComputeAlignedRange()
         matrix = np.array(transforms.GetLocalToWorldTransform(prim))
@@ -86,40 +103,77 @@ def plain_write(shot: Path, target: Path, tokens: dict[str, dict[str, Tokens]]) 
             prim.GetAttribute(prefix + "grid").Set(Gf.Vec2i(*given.grid))
             prim.GetAttribute(prefix + "encoder").Set(given.encoder)
             prim.GetAttribute(prefix + "revision").Set(given.revision)
-            prim.GetAttribute(prefix + "viewTransform").Set(Gf.Matrix4d(given.view.tolist()))
+            prim.GetAttribute(prefix + "viewTransform").Set(Gf.Matrix4d(np.eye(4).tolist()))
     layer.Save()
 
 
-def plain_open(target: Path) -> float:
-    """Opens the tokens that were written and looks at each one."""
+def plain_tokens(prim: Usd.Prim) -> tuple[Any, ...]:
+    """All that is stored of a prim's tokens."""
+    get = {name: prim.GetAttribute(f"neural:tokens:appearance:{name}") for name in STORED}
+    shape, view = get["shape"].Get(), np.array(get["viewTransform"].Get())
+    values = np.asarray(get["values"].Get()).reshape(shape[0], shape[1])
+    digest = get["values"].GetCustomDataByKey("neuralusd:digest")
+    return values, np.asarray(get["points"].Get()), view, digest, *(get[name].Get() for name in STORED[4:])
+
+
+def batch(values: list[np.ndarray]) -> np.ndarray:
+    """What a network is given: every value read once from the file."""
+    return np.stack(values)
+
+
+def our_open(target: Path) -> np.ndarray:
+    """Opens a stage and has all its tokens."""
+    stage = open_stage(target)
+    prims = [prim for prim in stage.Traverse() if prim.HasAPI("NeuralTokensAPI")]
+    return batch([read_tokens(prim)["appearance"].values for prim in prims])
+
+
+def plain_open(target: Path) -> np.ndarray:
     stage = Usd.Stage.Open(str(target))
-    total = 0.0
-    for prim in stage.Traverse():
-        if prim.HasAPI("NeuralTokensAPI", "appearance"):
-            shape = prim.GetAttribute("neural:tokens:appearance:shape").Get()
-            values = np.asarray(prim.GetAttribute("neural:tokens:appearance:values").Get()).reshape(*shape)
-            total += float(values[0, 0])
-    return total
+    return batch([plain_tokens(prim)[0] for prim in stage.Traverse() if prim.HasAPI("NeuralTokensAPI", "appearance")])
 
 
-def best(work: Callable[[], object], repeat: int) -> float:
-    """Seconds of the fastest of several runs."""
-    times = []
+def our_scene(target: Path) -> np.ndarray:
+    """Opens a stage and has the places, boxes and tokens of its assets."""
+    return batch([asset.tokens["appearance"].values for asset in read(open_stage(target)).assets])
+
+
+def plain_scene(target: Path) -> np.ndarray:
+    stage = Usd.Stage.Open(str(target))
+    marked = plain_read(stage, lambda prim: prim.HasAPI("NeuralAssetAPI"))
+    return batch([plain_tokens(stage.GetPrimAtPath(path))[0] for path, _, _ in marked])
+
+
+def file_write(target: Path, tokens: dict[str, dict[str, Tokens]]) -> None:
+    """The values and points as they are, one after another."""
+    arrays = {f"{path}/{name}": getattr(sets["appearance"], name) for path, sets in tokens.items() for name in FIELDS}
+    safetensors.numpy.save_file(arrays, target)
+
+
+def file_open(target: Path) -> np.ndarray:
+    arrays = safetensors.numpy.load_file(target)
+    return batch([array for name, array in arrays.items() if name.endswith("/values")])
+
+
+def turns(repeat: int, *works: Callable[[], object]) -> list[float]:
+    """Median seconds of each, over runs that take turns."""
+    times: list[list[float]] = [[] for _ in works]
     for _ in range(repeat):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
+        for work, taken in zip(works, times, strict=True):
+            start = time.perf_counter()
+            work()
+            taken.append(time.perf_counter() - start)
+    return [statistics.median(taken) for taken in times]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("prims", 10_000), ("assets", 200), ("tokens", 784), ("width", 768), ("repeat", 3)):
+    for name, default in (("prims", 10_000), ("assets", 200), ("tokens", 784), ("width", 768), ("repeat", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
     given = parser.parse_args()
     if given.assets > given.prims // 5:
         parser.error(f"--assets {given.assets} need --prims {5 * given.assets} or more")
-    rows = []
+    rows: list[tuple[str, str, float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         shot = Path(folder) / "shot.usdc"
         make_stage(shot, given.prims)
@@ -127,33 +181,45 @@ def main() -> None:
         assets = len(read(stage).assets)
         if assets != len(plain_read(stage)):
             raise SystemExit("the two readers disagree on what there is")
-        ours, plain = best(lambda: read(stage), given.repeat), best(lambda: plain_read(stage), given.repeat)
-        rows.append((f"read {len(list(stage.Traverse()))} prims, {assets} assets", ours, plain))
+        times = turns(given.repeat, lambda: read(stage), lambda: plain_read(stage))
+        rows.append((f"read {len(list(stage.Traverse()))} prims, {assets} assets", "pxr", times[0], times[1]))
 
         tokens = make_tokens(given.assets, given.tokens, given.width)
         size = given.assets * given.tokens * given.width * 2 / 1e6
-        numbers = iter(range(10_000))
+        ours, plain, file = (Path(folder) / name for name in ("ours.usdc", "plain.usdc", "plain.safetensors"))
 
         def write() -> None:
-            over = sidecar(shot, Path(folder) / f"ours{next(numbers)}.usdc")
+            ours.unlink(missing_ok=True)
+            over = sidecar(shot, ours)
             write_tokens(over, tokens)
             save(over)
 
-        ours = best(write, given.repeat)
-        plain = best(lambda: plain_write(shot, Path(folder) / f"plain{next(numbers)}.usdc", tokens), given.repeat)
-        rows.append((f"write {given.assets} x {given.tokens} x {given.width} halves, {size:.0f} MB", ours, plain))
+        def write_plain() -> None:
+            plain.unlink(missing_ok=True)
+            plain_write(shot, plain, tokens)
 
-        written = sorted(Path(folder).glob("ours*.usdc"))[0]
-        ours = best(lambda: read(open_stage(written)), given.repeat)
-        plain = best(lambda: plain_open(written), given.repeat)
-        rows.append((f"open and read {given.assets} assets with tokens", ours, plain))
+        what = f"{given.assets} x {given.tokens} x {given.width} halves, {size:.0f} MB"
+        times = turns(given.repeat, write, write_plain, lambda: file_write(file, tokens))
+        rows += [(f"write {what}", other, times[0], taken) for other, taken in zip(OTHERS, times[1:], strict=True)]
+
+        works = (lambda: our_open(ours), lambda: plain_open(ours), lambda: file_open(file))
+        if not np.array_equal(works[0](), works[1]()) or not np.array_equal(works[0](), works[2]()):
+            raise SystemExit("the readers disagree on the tokens")
+        times = turns(given.repeat, *works)
+        rows += [(f"open and take in {what}", o, times[0], taken) for o, taken in zip(OTHERS, times[1:], strict=True)]
+        times = turns(given.repeat, lambda: our_scene(ours), lambda: plain_scene(ours))
+        rows.append(("the same, and the assets' places and boxes", "pxr", times[0], times[1]))
+        written = open_stage(ours)
+        prims = [prim for prim in written.Traverse() if prim.HasAPI("NeuralTokensAPI")]
+        times = turns(given.repeat, lambda: [read_tokens(p) for p in prims], lambda: [plain_tokens(p) for p in prims])
+        rows.append((f"tokens of {len(prims)} prims that are open, left in the file", "pxr", times[0], times[1]))
 
         scene = read(stage)
-        seconds = best(lambda: render_passes(stage, scene, 256, 256), 1)
-    print(f"{'':50} {'neuralusd':>10} {'plain pxr':>10} {'ratio':>6}")
-    for name, ours, plain in rows:
-        print(f"{name:50} {ours:9.3f}s {plain:9.3f}s {ours / plain:6.2f}")
-    print(f"{f'all passes of the {assets} assets at 256 x 256':50} {seconds:9.3f}s")
+        seconds = turns(1, lambda: render_passes(stage, scene, 256, 256))[0]
+    print(f"{'':54} {'neuralusd':>10} {'beside':>11} {'takes':>10} {'ratio':>6}")
+    for name, other, mine, theirs in rows:
+        print(f"{name:54} {mine:9.3f}s {other:>11} {theirs:9.3f}s {mine / theirs:6.2f}")
+    print(f"{f'all passes of the {assets} assets at 256 x 256':54} {seconds:9.3f}s")
     print(f"{os.cpu_count()} cores, USD {'.'.join(map(str, Usd.GetVersion()))}")
 
 

@@ -175,8 +175,8 @@ class MultipleApplySchema(_Accessors, Usd.SchemaBase):
     @classmethod
     def GetAll(cls, prim: Usd.Prim) -> list[Self]:
         """All instances that are applied to `prim`, the strongest first."""
-        applied = [Usd.SchemaRegistry.GetTypeNameAndInstance(schema) for schema in prim.GetAppliedSchemas()]
-        return [cls(prim, name) for identifier, name in applied if identifier == cls.schemaIdentifier and name]
+        applied = [schema.partition(":") for schema in prim.GetAppliedSchemas()]
+        return [cls(prim, name) for identifier, _, name in applied if identifier == cls.schemaIdentifier and name]
 
     @classmethod
     def CanApply(cls, prim: Usd.Prim, name: str) -> Any:

@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-from pxr import Usd, UsdGeom, UsdSemantics
+from pxr import Sdf, Usd, UsdGeom, UsdSemantics
 
 from ..scene import BACKGROUND, FOREGROUND, Asset, Box2D, Camera, Scene
 from ..schema import NeuralAssetAPI, NeuralSurfaceAPI
@@ -43,11 +43,12 @@ def read(stage: Usd.Stage, camera: str | None = None, time: float | None = None,
         StageWarning: an asset has neither geometry nor a box and is left out.
     """
     identifier = stage.GetRootLayer().identifier
-    prims = list(visible(stage.GetPseudoRoot(), time))
-    marked = [place for place, v in enumerate(prims) if v.purpose != GUIDE and _is_marked(v.prim)]
-    roles = {place: _role(prims[place].prim) for place in marked}
+    marked = _marked(stage)
+    prims = list(visible(stage.GetPseudoRoot(), time, only=marked)) if marked else []
+    roles = _roles(prims, marked)
     if FOREGROUND not in roles.values():
-        roles |= {place: _role(prims[place].prim) for place in discover(prims) if place not in roles}
+        prims = list(visible(stage.GetPseudoRoot(), time))
+        roles = _roles(prims, marked) | {place: _role(prims[place].prim) for place in discover(prims)}
     # Traversal order, parents before children.
     places = sorted(roles)
     found = [prims[place].prim for place in places]
@@ -116,8 +117,17 @@ def _geometry(places: list[int], prims: list[Visible]) -> list[list[Visible]]:
     return out
 
 
-def _is_marked(prim: Usd.Prim) -> bool:
-    return NeuralAssetAPI.schemaIdentifier in prim.GetAppliedSchemas()
+def _marked(stage: Usd.Stage) -> set[Sdf.Path]:
+    name, prims = NeuralAssetAPI.schemaIdentifier, Usd.PrimRange(stage.GetPseudoRoot(), Usd.TraverseInstanceProxies())
+    return {prim.GetPath() for prim in prims if name in prim.GetAppliedSchemas()}
+
+
+def _roles(prims: list[Visible], marked: set[Sdf.Path]) -> dict[int, str]:
+    """Place among the prims to role of those that are marked."""
+    if not marked:
+        return {}
+    seen = ((place, v.prim) for place, v in enumerate(prims) if v.purpose != GUIDE)
+    return {place: _role(prim) for place, prim in seen if prim.GetPath() in marked}
 
 
 def _says_something(prim: Usd.Prim) -> bool:

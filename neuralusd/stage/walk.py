@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from pxr import Sdf, Usd, UsdGeom, UsdSkel
@@ -61,7 +61,11 @@ def _kind(prim: Usd.Prim, name: str) -> str:
 
 
 def visible(
-    root: Usd.Prim, time: float | None = None, purpose: str | None = None, undefined: bool = False
+    root: Usd.Prim,
+    time: float | None = None,
+    purpose: str | None = None,
+    undefined: bool = False,
+    only: Collection[Sdf.Path] | None = None,
 ) -> Iterator[Visible]:
     """`root` and what is visible below it, parents before children, instance proxies included.
 
@@ -70,15 +74,17 @@ def visible(
 
     Args:
         undefined: also go through `over` and `class` prims, which prototypes of a point instancer may be.
+        only: paths of prims; nothing but these, what is below them, and what leads to them.
     """
     code, invisible = time_code(time), UsdGeom.Tokens.invisible
     traverse = Usd.TraverseInstanceProxies(
         Usd.PrimIsActive & Usd.PrimIsLoaded if undefined else Usd.PrimDefaultPredicate
     )
-    stack: list[tuple[Usd.Prim, str | None, Usd.Prim | None, int]] = [(root, purpose, None, -1)]
+    towards = {prefix for path in only or () for prefix in path.GetPrefixes()}
+    stack: list[tuple[Usd.Prim, str | None, Usd.Prim | None, int, bool]] = [(root, purpose, None, -1, only is None)]
     number = 0
     while stack:
-        prim, inherited, skeleton_root, parent = stack.pop()
+        prim, inherited, skeleton_root, parent, whole = stack.pop()
         kind = ""
         if name := prim.GetTypeName():
             shown = prim.GetAttribute("visibility")
@@ -91,8 +97,11 @@ def visible(
             if kind == "skeleton":
                 kind, skeleton_root = "", prim
         yield Visible(prim, inherited or "default", kind, skeleton_root, parent)
+        whole = whole or (only is not None and prim.GetPath() in only)
         if kind != "instancer" and (children := prim.GetFilteredChildren(traverse)):
-            stack += [(child, inherited, skeleton_root, number) for child in reversed(children)]
+            if not whole:
+                children = [child for child in children if child.GetPath() in towards]
+            stack += [(child, inherited, skeleton_root, number, whole) for child in reversed(children)]
         number += 1
 
 
