@@ -130,34 +130,29 @@ def _roles(prims: list[Visible], marked: set[Sdf.Path]) -> dict[int, str]:
     return {place: _role(prim) for place, prim in seen if prim.GetPath() in marked}
 
 
-def _says_something(prim: Usd.Prim) -> bool:
-    """Whether any `neural:` property is authored; most assets that are found have none, and only fallbacks."""
-    return bool(prim.GetAuthoredPropertiesInNamespace("neural"))
-
-
 def _role(prim: Usd.Prim) -> str:
-    authored = _says_something(prim)
-    return (authored and _value(NeuralAssetAPI(prim).GetRoleAttr(), Usd.TimeCode.Default())) or FOREGROUND
+    return _value(prim, "neural:role", Usd.TimeCode.Default()) or FOREGROUND
 
 
 def _asset(prim: Usd.Prim, role: str, extent: np.ndarray | None, pose: np.ndarray, time: float | None) -> Asset:
     code = time_code(time)
     asset = Asset(str(prim.GetPath()), pose, extent, role=role, labels=_labels(prim, code))
-    if _says_something(prim):
-        api = NeuralAssetAPI(prim)
-        box, presence = _value(api.GetBox2dAttr(), code), _value(api.GetPresenceAttr(), code)
+    # Most assets that are found have nothing authored, and so what the dataclass has by itself.
+    if prim.GetAuthoredPropertiesInNamespace("neural"):
+        box, presence = _value(prim, "neural:box2d", code), _value(prim, "neural:presence", code)
         if box is not None and extent is None:
             asset.box2d = Box2D(*(float(b) for b in box))
         asset.presence = 1.0 if presence is None else float(presence)
-        asset.text = _value(api.GetTextAttr(), code) or ""
+        asset.text = _value(prim, "neural:text", code) or ""
     asset.tokens = read_tokens(prim, time)
     if asset.tokens and NeuralSurfaceAPI(prim):
         asset.surfaces = read_surfaces(prim, time)
     return asset
 
 
-def _value(attribute: Usd.Attribute, code: Usd.TimeCode) -> Any:
-    return attribute.Get(code) if attribute else None
+def _value(prim: Usd.Prim, name: str, code: Usd.TimeCode) -> Any:
+    """None where there is no such attribute."""
+    return prim.GetAttribute(name).Get(code)
 
 
 def _labels(prim: Usd.Prim, code: Usd.TimeCode) -> tuple[str, ...]:
