@@ -61,8 +61,8 @@ class View:
         return bool(np.isfinite(self.depth).any())
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Points (N, 3) in the asset's local space to (N, 3) of row and column, as parts of the crop, and depth in metres.
-        Behind a perspective camera rows and columns are not finite."""
+        """Points (N, 3) in the asset's local space to (N, 3) of row and column, as parts of the crop, and depth in
+        metres. Behind a perspective camera rows and columns are not finite."""
         x, y, z = (points @ self.transform[:3, :3] + self.transform[3, :3]).T
         fx, fy, ox, oy = self.lens
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -175,6 +175,20 @@ class Camera:
         if horizontal > vertical * aspect:
             return replace(self, vertical_aperture=horizontal / aspect)
         return replace(self, horizontal_aperture=vertical * aspect)
+
+    @property
+    def lens(self) -> tuple[float, float, float, float]:
+        """(fx, fy, ox, oy), so that w = 0.5 + fx * x / depth - ox and h = 0.5 - fy * y / depth + oy in camera space.
+
+        An orthographic camera has the same with depth left out.
+        """
+        focal = 1.0 if self.projection == "orthographic" else self.focal_length
+        return (
+            focal / self.horizontal_aperture,
+            focal / self.vertical_aperture,
+            self.horizontal_aperture_offset / self.horizontal_aperture,
+            self.vertical_aperture_offset / self.vertical_aperture,
+        )
 
     def to_camera(self, world_points: np.ndarray) -> np.ndarray:
         """World points (..., 3) in metres to camera space (..., 3) in metres."""

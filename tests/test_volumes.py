@@ -186,7 +186,6 @@ def views_of_a_box(count=10, size=16):
     from pxr import Gf, Usd, UsdGeom, Vt
 
     from neuralusd.datasets.furniture_layout import camera_matrix
-    from neuralusd.models.tensors import camera_intrinsics
     from neuralusd.schema import NeuralAssetAPI
 
     stage = Usd.Stage.CreateInMemory()
@@ -214,7 +213,7 @@ def views_of_a_box(count=10, size=16):
         rows["color"].append((np.where(mask[..., None], passes.color, 0) * 255).astype(np.uint8))
         rows["mask"].append(mask)
         rows["camera_to_canonical"].append(np.linalg.inv(matrix @ scene.camera.world_to_camera).astype(np.float32))
-        rows["intrinsics"].append(np.array(camera_intrinsics(scene.camera), np.float32))
+        rows["intrinsics"].append(np.array(scene.camera.lens, np.float32))
     assert half == pytest.approx(1.1 * metres, rel=1e-4)
     arrays = {name: np.stack(values)[None] for name, values in rows.items()}
     return ObjectViews(**arrays, scale=np.array([half], np.float32), names=["box"], texts=["a box"])

@@ -128,6 +128,18 @@ examples:
 """
 
 
+LOOK_UP = """\
+Looks up, for pairs of frames of a world, what the source frame saw of each surface
+point that the target frame shows, and writes a file a scene: what training of
+`mini` reads. A run that ended early goes on where it was.
+"""
+LOOK_UP_EXAMPLES = """\
+examples:
+  neuralusd data look-up world -o looked-up
+  neuralusd train --config mini --world looked-up -o out/mini
+"""
+
+
 def add(commands: Any) -> None:
     parser = add_command(commands, "data", _none, SUMMARY, DESCRIPTION, EXAMPLES)
     kinds = parser.add_subparsers(title="kinds", metavar="KIND", dest="kind")
@@ -179,6 +191,17 @@ def add(commands: Any) -> None:
         )
     )
     add_command(kinds, "import", _none_to_import, "make a world of a dataset", IMPORT, IMPORT_EXAMPLES, load=_readers)
+    look_up = add_command(kinds, "look-up", _look_up, "what `render` looks up of a world", LOOK_UP, LOOK_UP_EXAMPLES)
+    look_up.add_argument("world", metavar="WORLD", help="folder of a world")
+    look_up.add_argument("--split", default="train", metavar="NAME", help="which of its splits (default: train)")
+    look_up.add_argument("-o", "--output", required=True, metavar="DIR", help="folder of the files")
+    look_up.add_argument("--pairs", type=count, default=12, metavar="N", help="pairs of frames a scene (default: 12)")
+    look_up.add_argument("--resolution", type=count, default=256, metavar="PX", help="of the pictures (default: 256)")
+    look_up.add_argument(
+        "--backend", default="mini", metavar="B", help="whose encoders make the tokens (default: mini)"
+    )
+    look_up.add_argument("--workers", type=count, default=2, metavar="N", help="processes (default: 2)")
+    look_up.add_argument("--seed", type=seed, default=0, metavar="N")
     pack = add_command(kinds, "pack", _pack, "one file of a world's split", PACK, PACK_EXAMPLES)
     pack.add_argument("world", metavar="DIR", help="a world of `furniture` or `import`")
     pack.add_argument("-o", "--output", required=True, metavar="FILE", help="the .npz file")
@@ -401,6 +424,30 @@ def _furniture(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     except ValueError as error:
         raise CommandError(str(error)) from error
     return _made(args, console, made)
+
+
+def _look_up(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..datasets.looked_up import LookUpTask, look_up_scene
+    from ..datasets.workers import run_tasks
+    from ..datasets.world import open_world
+
+    try:
+        world = open_world(args.world, args.split)
+    except FileNotFoundError as error:
+        raise CommandError(str(error)) from error
+    output = Path(args.output)
+    output.mkdir(parents=True, exist_ok=True)
+    tasks = [
+        LookUpTask(str(folder.path), str(output), args.backend, args.resolution, args.pairs, args.seed)
+        for folder in world
+        if not (output / f"{folder.id}.npz").exists()
+    ]
+    run_tasks(look_up_scene, tasks, args.workers, output / "failed.jsonl", "" if args.quiet else "scenes")
+    made = len(list(output.glob("*.npz")))
+    if not made:
+        raise CommandError(f"nothing could be looked up; {output / 'failed.jsonl'} says why")
+    console.say(f"{output}: {made} of {len(world)} scenes")
+    return {"output": str(output), "scenes": made, "of": len(world)}
 
 
 def _pack(args: argparse.Namespace, console: Console) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from .train_lift import LIFT_NAMES, lift_config, train_lift
 from .train_prior import PRIOR_NAMES, prior_config, train_prior
 
 if TYPE_CHECKING:
+    from ..datasets.looked_up import LookedUpWorld
     from ..datasets.packed import PackedWorld
     from ..training.config import RenderTrainingConfig
 
@@ -241,10 +242,14 @@ def _estimate(args: argparse.Namespace, config: RenderTrainingConfig, console: C
     return estimate.to_dict()
 
 
-def load_world(places: list[str], console: Console) -> PackedWorld:
-    """Packed files, and the training splits of worlds, as one."""
+def load_world(places: list[str], console: Console) -> PackedWorld | LookedUpWorld:
+    """Packed files, and the training splits of worlds, as one; or folders of what was looked up."""
+    from ..datasets.looked_up import LookedUpWorld, is_looked_up, open_looked_up
     from ..datasets.packed import join, load_packed, pack
     from .data import read_frames
+
+    if all(Path(place).is_dir() and is_looked_up(place) for place in places):
+        return LookedUpWorld([scene for place in places for scene in open_looked_up(place).scenes])
 
     worlds = []
     for place in places:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from ..models.tensors import camera_intrinsics
 from .frames import frames
 from .objects import ObjectViews
 from .orbits import MARGIN
@@ -114,7 +113,7 @@ def _read_clip(folder: SceneFolder, clip: list[tuple]) -> dict[str, Any]:
         "camera_to_canonical": np.stack(
             [np.linalg.inv(to_world @ scene.camera.world_to_camera) for scene, _ in clip]
         ).astype(np.float32),
-        "intrinsics": np.array([camera_intrinsics(scene.camera) for scene, _ in clip], np.float32),
+        "intrinsics": np.array([scene.camera.lens for scene, _ in clip], np.float32),
         "motion": (to_world @ moved @ np.linalg.inv(to_world)).astype(np.float32),
         "scale": half,
         "text": first.foreground[0].text,

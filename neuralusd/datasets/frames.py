@@ -33,7 +33,7 @@ def frames(world: str | os.PathLike, split: str = "train") -> Iterator[tuple[str
     """
     for folder in open_world(world, split):
         try:
-            found = _read(folder)
+            found = read_frames(folder)
         except (OSError, EOFError, KeyError, IndexError, ValueError, zipfile.BadZipFile) as error:
             warnings.warn(f"{folder.path} is left out: {_sentence(error)}", WorldWarning, stacklevel=2)
             continue
@@ -41,7 +41,8 @@ def frames(world: str | os.PathLike, split: str = "train") -> Iterator[tuple[str
             yield folder.id, scene, passes
 
 
-def _read(folder: SceneFolder) -> list[tuple[Scene, Passes]]:
+def read_frames(folder: SceneFolder) -> list[tuple[Scene, Passes]]:
+    """Scene and passes of every frame of one scene. Raises ValueError and its kin where it is damaged."""
     with warnings.catch_warnings():
         # Without one of its assets a scene shows what its stage does not say.
         warnings.simplefilter("error", StageWarning)

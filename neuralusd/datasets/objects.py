@@ -12,7 +12,6 @@ from typing import Self
 
 import numpy as np
 
-from ..models.tensors import camera_intrinsics
 from ..scene import Scene
 from ..window import WINDOW_MARGIN, window
 from .frames import frames
@@ -26,7 +25,7 @@ class ObjectViews:
     Attributes:
         color: (O, V, H, W, 3) uint8 sRGB, black where the object is not. mask: (O, V, H, W) bool.
         camera_to_canonical: (O, V, 4, 4) float32 for row vectors, from camera space (looking down -Z, +Y up) to the
-            object's canonical cube, from -1 to 1; it scales too. intrinsics: (O, V, 4), see `camera_intrinsics`.
+            object's canonical cube, from -1 to 1; it scales too. intrinsics: (O, V, 4), see `Camera.lens`.
         scale: (O,) float32, metres that a canonical unit is. names, texts: of each object.
     """
 
@@ -142,7 +141,7 @@ def object_views(world: str | os.PathLike, split: str = "train") -> ObjectViews:
                 "color": (np.where(mask[..., None], passes.color, 0) * 255).round().astype(np.uint8),
                 "mask": mask,
                 "camera_to_canonical": np.linalg.inv(matrix @ scene.camera.world_to_camera).astype(np.float32),
-                "intrinsics": np.array(camera_intrinsics(scene.camera), np.float32),
+                "intrinsics": np.array(scene.camera.lens, np.float32),
                 "scale": half,
                 "text": scene.foreground[0].text,
             }

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..models.tensors import asset_poses, camera_intrinsics, slots
+from ..models.tensors import asset_poses, slots
 from ..scene import Passes, Scene
 from .compressed import KINDS, Pictures, encode_picture, mapped
 
@@ -38,7 +38,7 @@ class PackedWorld:
         color: (T, H, W, 3) uint8 sRGB. depth: (T, H, W) float16 metres, inf where nothing is seen. ids: (T, H, W)
             uint8 slots. Compressed: index them for arrays.
         scene: (T,) int32, index into `names`.
-        world_to_camera: (T, 4, 4); intrinsics: (T, 4), see `camera_intrinsics`.
+        world_to_camera: (T, 4, 4); intrinsics: (T, 4), see `Camera.lens`.
         local_to_world: (T, N, 4, 4); extent: (T, N, 2, 3); presence: (T, N).
         pose_2d: (T, N, 4); pose_3d: (T, N, 12); has_pose_2d, has_pose_3d: (T, N), see `SceneTensors`. All float32.
         names: the scenes.
@@ -104,7 +104,7 @@ def pack_frame(scene: Scene, passes: Passes, count: int | None = None) -> dict[s
     row["depth"] = passes.depth.astype(np.float16)
     row["ids"] = lookup[passes.ids]  # the last entry, which -1 reads, is the background's 0
     row["world_to_camera"] = scene.camera.world_to_camera.astype(np.float32)
-    row["intrinsics"] = np.array(camera_intrinsics(scene.camera), np.float32)
+    row["intrinsics"] = np.array(scene.camera.lens, np.float32)
     return row
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from ..datasets.carving import carve
 from ..datasets.objects import ObjectViews
 from ..lifting.mesh import surface
-from ..models.tensors import camera_intrinsics
 from .lifts_cases import OrbitModel
 from .lifts_solid import Solid, painted_solid
 
@@ -43,7 +42,7 @@ def object_views(model: OrbitModel) -> ObjectViews:
         color=(color * 255).round().astype(np.uint8)[None],
         mask=np.stack([view.mask for view in model.views])[None],
         camera_to_canonical=np.stack(matrices).astype(np.float32)[None],
-        intrinsics=np.array([[camera_intrinsics(view.camera) for view in model.views]], np.float32),
+        intrinsics=np.array([[view.camera.lens for view in model.views]], np.float32),
         scale=np.array([model.half], np.float32),
         names=[model.name],
         texts=[model.text],

@@ -12,6 +12,7 @@ from torch import nn
 
 from .box_landing import BOX_FACTS, land_boxes
 from .landing import FACTS, TokenLanding
+from .lookup import CHANNELS
 from .tensors import SceneTensors, TokenTensors
 
 USES = ("appearance", "geometry", "pose_2d", "pose_3d")
@@ -114,6 +115,8 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
         latent_size, latent_channels: of what the denoiser works on.
         uses: modalities and poses that are used at all; Neural Assets uses "appearance" and "pose_3d" alone.
         mirror_landing: what the source did not see of an object lands as its other side, mirrored.
+        lookup: pixels of a latent's side; the denoiser is told what was looked up of them (`neuralusd.models.lookup`),
+            in place of what tokens land. None leaves it out.
     """
 
     @register_to_config
@@ -134,6 +137,7 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
         latent_channels: int = 48,
         uses: tuple[str, ...] = USES,
         mirror_landing: bool = False,
+        lookup: int | None = None,
     ) -> None:
         super().__init__()
         self.pose_2d = _mlp(4, hidden_dim, pose_dim)
@@ -142,7 +146,7 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
         self.asset = _mlp(appearance_dim + geometry_dim + 2 * pose_dim, hidden_dim, cross_attention_dim)
         # Attention needs something to look at when a scene has no asset in view.
         self.nothing = nn.Parameter(torch.zeros(1, 1, cross_attention_dim))
-        if appearance_landing is None or geometry_landing is None:
+        if lookup or appearance_landing is None or geometry_landing is None:
             return
         grid = (grid[0], grid[1])
         for name, width, (channels, factor, resolution) in (
@@ -168,6 +172,8 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
     @property
     def landing_channels(self) -> int:
         """Extra input channels of the denoiser."""
+        if self.config.lookup:
+            return CHANNELS * self.config.lookup**2
         shapes = (self.config.appearance_landing, self.config.geometry_landing)
         if None in shapes:
             return 0
@@ -203,7 +209,7 @@ class AssetTokenizer(ModelMixin, ConfigMixin):
         assets = assets * (scene.presence * keep.asset * keep.attention)[..., None, None].to(assets.dtype)
         tokens = torch.cat([assets.flatten(1, 2), self.nothing.expand(batch, -1, -1).to(assets.dtype)], 1)
         mask = F.pad((scene.presence > 0).repeat_interleave(length, 1), (0, 1), value=True)
-        if not self.landing_channels:
+        if self.config.lookup or not self.landing_channels:
             return Conditioning(tokens, mask, None, None)
         # By its points an asset lands with its 3D pose; as a card with either pose that it has; else nowhere. But a
         # background without a pose stays where it was seen.

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .crops import CROP_MARGIN
+from .fill import fill_holes
 from .tensors import CameraTensors, SceneTensors, TokenTensors
 
 # Channels that accompany the features: landed, background, filled (1 from the coarse grid, -1 by mirrored points),
@@ -192,26 +193,6 @@ def shared_among_cells(
     touched = total[cells] > _TOUCHED
     cells, points, weights = cells[touched], points[touched], weights[touched]
     return cells, points, weights / total[cells]
-
-
-def fill_holes(features: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """Smooth values where nothing is known, from ever coarser means of what is known around (pull-push).
-
-    Args:
-        features: (B, C, S, S). known: (B, 1, S, S) of 0 and 1.
-    """
-    levels = [(features * known, known)]
-    while levels[-1][0].shape[-1] > 1:
-        total, weight = levels[-1]
-        levels.append((F.avg_pool2d(total, 2), F.avg_pool2d(weight, 2)))
-    total, weight = levels.pop()
-    filled = total / weight.clamp_min(1e-6)
-    for total, weight in reversed(levels):
-        filled = F.interpolate(filled, scale_factor=2.0, mode="bilinear", align_corners=False)
-        # A cell that only part of its area knows of is blended with the coarser level.
-        share = weight.clamp(0, 1)
-        filled = share * total / weight.clamp_min(1e-6) + (1 - share) * filled
-    return filled
 
 
 def _soft_coverage(coverage: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,7 @@ POSE_LIMIT = 2.0
 
 @dataclass
 class CameraTensors:
-    """Cameras: `world_to_camera` (B, 4, 4); `intrinsics` (B, 4) as from `camera_intrinsics`; `orthographic` (B,)
+    """Cameras: `world_to_camera` (B, 4, 4); `intrinsics` (B, 4) as `Camera.lens`; `orthographic` (B,)
     bool."""
 
     world_to_camera: torch.Tensor
@@ -112,20 +112,6 @@ def _map(item, function):
     return replace(item, **changed)
 
 
-def camera_intrinsics(camera: Camera) -> tuple[float, float, float, float]:
-    """(fx, fy, ox, oy), so that w = 0.5 + fx * x / depth - ox and h = 0.5 - fy * y / depth + oy in camera space.
-
-    An orthographic camera has the same with depth left out.
-    """
-    focal = 1.0 if camera.projection == "orthographic" else camera.focal_length
-    return (
-        focal / camera.horizontal_aperture,
-        focal / camera.vertical_aperture,
-        camera.horizontal_aperture_offset / camera.horizontal_aperture,
-        camera.vertical_aperture_offset / camera.vertical_aperture,
-    )
-
-
 def slots(scene: Scene) -> list[Asset | None]:
     """The scene's assets in slot order: the background (or None), then the foreground."""
     return [scene.background, *scene.foreground]
@@ -188,7 +174,7 @@ def scene_tensors(scenes: Sequence[Scene]) -> SceneTensors:
         tokens = background.tokens.get(APPEARANCE) or background.tokens.get(GEOMETRY) if background else None
         row = {
             "world_to_camera": scene.camera.world_to_camera,
-            "intrinsics": np.array(camera_intrinsics(scene.camera)),
+            "intrinsics": np.array(scene.camera.lens),
             "local_to_world": local_to_world,
             "extent": extent,
             "presence": presence,

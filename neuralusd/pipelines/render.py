@@ -19,10 +19,26 @@ from ..errors import EncoderMismatchError, TokensError
 from ..models.asset_tokenizer import AssetTokenizer, Conditioning, Keep
 from ..models.crops import crop_assets, encode_crops, token_points, whole_images
 from ..models.encoders import DinoCropEncoder, PatchCropEncoder
+from ..models.lookup import LookedUp, look_up, nothing_looked_up
 from ..models.patches import PatchAutoencoder
 from ..models.tensors import SceneTensors, TokenTensors, scene_tensors, slots, token_tensors
 from ..models.transfer import transfer_appearance
-from ..scene import APPEARANCE, GEOMETRY, Asset, Camera, Passes, Scene, Tokens
+from ..scene import (
+    ALBEDO,
+    APPEARANCE,
+    BACKGROUND,
+    GEOMETRY,
+    PICTURE,
+    Asset,
+    Camera,
+    GBuffer,
+    Passes,
+    Scene,
+    Tokens,
+    View,
+)
+from ..surfaces.capture import capture
+from ..surfaces.gbuffer import gbuffer_of_views
 from .compositing import composite, feather
 
 MODALITIES = (APPEARANCE, GEOMETRY)
@@ -59,8 +75,9 @@ class NeuralUSDPipeline(DiffusionPipeline):
         scheduler: any of diffusers' with `set_timesteps`, `step` and `add_noise`.
         asset_tokenizer: poses and tokens to cross-attention tokens and landing channels.
         appearance_encoder, geometry_encoder: crops to tokens.
-        sample_size: pixels of the image's sides. normalize_depth: see `crop_assets`. mask_background: False leaves the
-            foreground in the background's crop. sliced_features: see `encode_crops`. The last three are ablations.
+        sample_size: pixels of the sides of the images that the weights were trained on. normalize_depth: see
+            `crop_assets`. mask_background: False leaves the foreground in the background's crop. sliced_features: see
+            `encode_crops`. The last three are ablations.
         guidance_scale, num_inference_steps: what `__call__` takes where nothing is said. revision: of the weights.
     """
 
@@ -132,14 +149,16 @@ class NeuralUSDPipeline(DiffusionPipeline):
         assets: Sequence[str] | None = None,
         source: str = "",
         known: Mapping[str, Mapping[str, str]] | None = None,
+        views: Mapping[str, Mapping[str, View]] | None = None,
     ) -> Encoding:
-        """Tokens of what a picture shows of a scene (section 3.3.1).
+        """Tokens and views of what a picture shows of a scene (section 3.3.1).
 
         Args:
             scene: the assets and the camera the picture was taken with.
             passes: the picture (`color`), who is seen where (`ids`, index into `scene.assets`) and at which `depth`.
             assets: paths of the assets to encode; None encodes all. source: recorded in the tokens.
             known: path to modality to the `digest` of tokens there are; an asset whose digests hold is left alone.
+            views: path to name to further views of the assets.
 
         Raises:
             TokensError: there is no picture.
@@ -164,7 +183,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
         cropped = mask.clone()
         if not self.config.mask_background:
             cropped[:, 0] = 1
-        views, whole = {}, {}
+        crops_of, whole = {}, {}
         for modality in MODALITIES:
             encoder = self.encoder(modality)
             size, normalize = encoder.crop_size, self.config.normalize_depth
@@ -172,7 +191,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
             points = token_points(depth, mask, crops, encoder.grid, tensors.camera, tensors.local_to_world)
             behind = token_points(placed, mask, crops, encoder.grid, tensors.camera, tensors.local_to_world)
             points[:, 0] = behind[:, 0]
-            views[modality] = crops, points
+            crops_of[modality] = crops, points
             whole[modality] = (
                 whole_images(color, depth, size, normalize_depth=normalize) if self.config.sliced_features else None
             )
@@ -180,26 +199,41 @@ class NeuralUSDPipeline(DiffusionPipeline):
         for slot, asset in entries:
             if assets is not None and asset.path not in assets:
                 continue
-            if not views[APPEARANCE][0].present[0, slot]:
+            if not crops_of[APPEARANCE][0].present[0, slot]:
                 result.unseen.append(asset.path)
                 continue
             tokens = {}
-            for modality, (crops, points) in views.items():
+            pictures = {
+                **self._views(scene, asset, passes, masks[slot] > 0, source),
+                **dict(views or {}).get(asset.path, {}),
+            }
+            for modality, (crops, points) in crops_of.items():
                 around = whole[modality]
                 pixels = (around or crops.only(0, slot)).pixels(modality)
                 tokens[modality] = self._tokens(
-                    modality, asset, scene.camera, pixels, points[0, slot], crops.boxes[0, slot], source
+                    modality, asset, scene.camera, pixels, points[0, slot], crops.boxes[0, slot], source, pictures
                 )
             if {name: made.digest for name, made in tokens.items()} == dict((known or {}).get(asset.path, {})):
                 result.unchanged.append(asset.path)
                 continue
             for modality, made in tokens.items():
                 values = encode_crops(
-                    self.encoder(modality), modality, views[modality][0].only(0, slot), whole[modality]
+                    self.encoder(modality), modality, crops_of[modality][0].only(0, slot), whole[modality]
                 )
                 made.values = values[0].to(torch.float16).cpu().numpy()
             result.tokens[asset.path] = tokens
         return result
+
+    def _views(self, scene: Scene, asset: Asset, passes: Passes, mask: np.ndarray, source: str) -> dict[str, View]:
+        """What the picture shows of an asset: with its light, unless the picture is the stage's own base colours."""
+        height, width = passes.ids.shape
+        if asset.role == BACKGROUND:
+            shown = [number for number, each in enumerate(scene.assets) if each.role != BACKGROUND]
+            mask = ~np.isin(passes.ids, shown)
+        if not mask.any():
+            return {}
+        kind = PICTURE if passes.base is None else ALBEDO
+        return {kind: capture(asset, mask, passes, scene.camera.fitted(width / height), kind, source)}
 
     def _tokens(
         self,
@@ -210,6 +244,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
         points: torch.Tensor,
         box: torch.Tensor,
         source: str,
+        views: Mapping[str, View],
     ) -> Tokens:
         """All of an asset's tokens but their values, and the digest of what the values depend on."""
         encoder = self.encoder(modality)
@@ -221,6 +256,9 @@ class NeuralUSDPipeline(DiffusionPipeline):
         digest.update((pixels * 127).round().to(torch.int8).cpu().numpy().tobytes())
         digest.update(np.round(np.nan_to_num(place), 4).astype(np.float32).tobytes())
         digest.update(np.round(view, 5).tobytes())
+        for name, seen in views.items():
+            digest.update(f"{name} {seen.kind} {seen.color.shape}".encode())
+            digest.update((seen.color >> 2).tobytes())
         return Tokens(
             values=np.zeros((0, 0), np.float16),
             encoder=encoder.config.identifier,
@@ -232,6 +270,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
             view=view,
             source=source,
             digest=digest.hexdigest()[:16],
+            views=views,
         )
 
     # -- render ---------------------------------------------------------------------------------------------------
@@ -278,6 +317,9 @@ class NeuralUSDPipeline(DiffusionPipeline):
         self,
         scene: Scene | Sequence[Scene],
         *,
+        surfaces: GBuffer | Sequence[GBuffer] | None = None,
+        height: int | None = None,
+        width: int | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         modality_guidance: Mapping[str, float] | None = None,
@@ -293,6 +335,10 @@ class NeuralUSDPipeline(DiffusionPipeline):
 
         Args:
             scene: scenes with tokens; poses, presence and camera are read as they are now.
+            surfaces: what each scene's camera sees, as `neuralusd.stage.render_gbuffer` makes it; all of one size,
+                which is the image's. None takes the surfaces that the assets' views know of.
+            height, width: of the image in pixels, where there are no `surfaces`; None is the size that the weights
+                were trained at.
             num_inference_steps: denoising steps. guidance_scale: classifier-free guidance; 1 is none, the paper's is 3.
             modality_guidance: further guidance of single modalities, "appearance", "geometry" or "pose": how many times
                 the difference that modality makes is added.
@@ -311,19 +357,23 @@ class NeuralUSDPipeline(DiffusionPipeline):
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         emphasis = {name: value for name, value in (modality_guidance or {}).items() if value}
         self.check_inputs(scenes, emphasis, steps, drop)
+        given = [surfaces] if isinstance(surfaces, GBuffer) else None if surfaces is None else list(surfaces)
+        height, width = self._size(scenes, given, height, width)
         if (hold_image is None) != (footprint is None):
             raise ValueError("`hold_image` and `footprint` have to be given together")
         self._interrupt = False
         device = self._execution_device
-        conditions, weights = self._conditions(scenes, scale, emphasis, drop, device)
+        conditions, weights = self._conditions(scenes, given, (height, width), scale, emphasis, drop, device)
 
         self.scheduler.set_timesteps(steps, device=device)
-        side = self.config.sample_size // self.vae_scale_factor
-        shape = (len(scenes), self.vae.config.latent_channels, side, side)
+        rows, columns = (
+            -(-length // self._multiple) * self._multiple // self.vae_scale_factor for length in (height, width)
+        )
+        shape = (len(scenes), self.vae.config.latent_channels, rows, columns)
         noise = randn_tensor(shape, generator=generator, device=device) if latents is None else latents.to(device)
         held = hole = None
         if hold_image is not None and footprint is not None:
-            held, hole = self._held(hold_image, footprint, device)
+            held, hole = self._held(hold_image, footprint, (height, width), device)
         latents = noise * self.scheduler.init_noise_sigma
         timesteps = self.scheduler.timesteps
         with self.progress_bar(total=len(timesteps)) as progress:
@@ -341,16 +391,37 @@ class NeuralUSDPipeline(DiffusionPipeline):
                 progress.update()
         if output_type == "latent":
             return NeuralUSDPipelineOutput(images=latents)
-        images = self.decode(latents)
+        images = self.decode(latents)[:, :height, :width]
         if hold_image is not None and footprint is not None:
             images = np.stack([composite(image, hold_image, feather(footprint)) for image in images])
         result = images if output_type == "np" else self.numpy_to_pil(images)
         self.maybe_free_model_hooks()
         return NeuralUSDPipelineOutput(images=result)
 
+    @property
+    def _multiple(self) -> int:
+        """What the sides of a picture are padded to a multiple of."""
+        return self.vae_scale_factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
+
+    def _size(
+        self, scenes: list[Scene], given: list[GBuffer] | None, height: int | None, width: int | None
+    ) -> tuple[int, int]:
+        """Height and width of the image."""
+        if given is not None:
+            sizes = {each.size for each in given}
+            if len(given) != len(scenes) or len(sizes) != 1:
+                raise ValueError(f"`surfaces` has to be one for each scene, of one size, but has sizes {sorted(sizes)}")
+            return sizes.pop()
+        height, width = (self.config.sample_size if length is None else length for length in (height, width))
+        if height < 1 or width < 1:
+            raise ValueError(f"`height` and `width` have to be at least 1 but are {height} and {width}")
+        return height, width
+
     def _conditions(
         self,
         scenes: list[Scene],
+        given: list[GBuffer] | None,
+        size: tuple[int, int],
         scale: float,
         emphasis: Mapping[str, float],
         drop: Sequence[str],
@@ -362,23 +433,63 @@ class NeuralUSDPipeline(DiffusionPipeline):
             token_tensors(scenes, modality, (_area(self.encoder(modality).grid), self.encoder(modality).token_dim))
             for modality in MODALITIES
         )
-        appearance = transfer_appearance(appearance, geometry)
-        nothing = torch.zeros_like(target.presence)
-        full = replace(Keep.all(target), **dict.fromkeys(drop, nothing))
-        keeps, weights = [full], [float(scale)]
+        if self.asset_tokenizer.config.lookup is None:
+            appearance = transfer_appearance(appearance, geometry)
+        dropped: list[set[str]] = [set(drop)]
+        weights = [float(scale)]
         if scale != 1.0:
-            keeps.append(Keep.none(target))
+            dropped.append(set(Keep.__dataclass_fields__))
             weights.append(1.0 - scale)
         for modality, weight in emphasis.items():
-            parts = ("pose_2d", "pose_3d") if modality == "pose" else (modality,)
-            keeps.append(replace(full, **dict.fromkeys(parts, nothing)))
+            dropped.append(set(drop) | ({"pose_2d", "pose_3d"} if modality == "pose" else {modality}))
             weights[0] += weight
             weights.append(-weight)
+        nothing = torch.zeros_like(target.presence)
+        keeps = [replace(Keep.all(target), **dict.fromkeys(names, nothing)) for names in dropped]
         keep = Keep(*(torch.cat([getattr(k, name) for k in keeps]) for name in Keep.__dataclass_fields__))
         times = len(keeps)
-        return self._tokenize(
+        conditions = self._tokenize(
             target.repeat(times), appearance.to(device).repeat(times), geometry.to(device).repeat(times), keep
-        ), weights
+        )
+        if self.asset_tokenizer.config.lookup is not None:
+            found = [
+                self._looked_up(scene, None if given is None else given[row], size, names)
+                for names in dropped
+                for row, scene in enumerate(scenes)
+            ]
+            channels = torch.stack([each.channels for each in found]).to(device)
+            conditions.landing, conditions.base = self.landed(channels)
+        elif conditions.landing is not None and conditions.base is not None:
+            latent = tuple(-(-length // self._multiple) * self._multiple // self.vae_scale_factor for length in size)
+            if conditions.landing.shape[-2:] != latent:  # what is splatted is so at one size
+                conditions.landing = torch.nn.functional.interpolate(conditions.landing, latent, mode="bilinear")
+                conditions.base = torch.nn.functional.interpolate(conditions.base, latent, mode="bilinear")
+        return conditions, weights
+
+    def _looked_up(self, scene: Scene, surfaces: GBuffer | None, size: tuple[int, int], dropped: set[str]) -> LookedUp:
+        """What is looked up of a scene without what is dropped: no more than is given.
+
+        Without geometry, or without the 3D pose, an asset is a flat card in its 2D box; without any pose it is nowhere.
+        """
+        height, width = size
+        if "landing" in dropped or "asset" in dropped:
+            return nothing_looked_up(height, width)
+        unposed = {"pose_2d", "pose_3d"} <= dropped
+        if unposed:
+            scene = replace(scene, assets=[asset for asset in scene.assets if asset.role == BACKGROUND])
+        if surfaces is None or dropped & {"geometry", "pose_3d"}:
+            flat = bool(dropped & {"geometry", "pose_3d"})
+            surfaces = gbuffer_of_views(scene, height, width, flat=flat)
+        return look_up(scene, surfaces, [asset.path for asset in scene.assets] if "appearance" in dropped else ())
+
+    def landed(self, channels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What was looked up (B, CHANNELS, H, W) as the denoiser's further channels and as the base of its prediction;
+        padded to sides that it can halve."""
+        height, width = channels.shape[-2:]
+        down, right = -height % self._multiple, -width % self._multiple
+        channels = torch.nn.functional.pad(channels, (0, right, 0, down), mode="replicate")
+        base = self.vae.encode(channels[:, :3].to(self.vae.dtype)).latent_dist.mode() * self.vae.config.scaling_factor
+        return torch.nn.functional.pixel_unshuffle(channels, self.asset_tokenizer.config.lookup), base
 
     def _tokenize(
         self, target: SceneTensors, appearance: TokenTensors, geometry: TokenTensors, keep: Keep
@@ -419,26 +530,32 @@ class NeuralUSDPipeline(DiffusionPipeline):
         return self.vae.encode(pixels).latent_dist.mode().float() * self.vae.config.scaling_factor
 
     def _held(
-        self, image: np.ndarray, footprint: np.ndarray, device: torch.device
+        self, image: np.ndarray, footprint: np.ndarray, size: tuple[int, int], device: torch.device
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The held image's latents and (1, 1, h, w) bool where latents are free to change."""
-        side = self.config.sample_size
-        if image.shape != (side, side, 3) or footprint.shape != (side, side):
+        if image.shape != (*size, 3) or footprint.shape != size:
             raise ValueError(
-                f"`hold_image` has to be ({side}, {side}, 3) and `footprint` ({side}, {side}) but they are "
+                f"`hold_image` has to be {(*size, 3)} and `footprint` {size} but they are "
                 f"{image.shape} and {footprint.shape}"
             )
-        hole = torch.nn.functional.max_pool2d(
-            torch.from_numpy(footprint.astype(np.float32))[None, None], self.vae_scale_factor
-        )
-        return self.encode_image(image[None]), (hole > 0).to(device)
+        (height, width), multiple = size, self._multiple
+        border = ((0, -height % multiple), (0, -width % multiple))
+        padded = np.pad(footprint, border, mode="edge").astype(np.float32)
+        hole = torch.nn.functional.max_pool2d(torch.from_numpy(padded)[None, None], self.vae_scale_factor)
+        return self.encode_image(np.pad(image, (*border, (0, 0)), mode="edge")[None]), (hole > 0).to(device)
 
 
 def add_base(prediction: torch.Tensor, conditions: Conditioning, scheduler: Any) -> torch.Tensor:
-    """A denoiser that predicts the sample predicts what to add to the picture that landed."""
+    """A denoiser that predicts the sample predicts what to add to the picture that landed; one of twice as many
+    channels also how many times as bright that is, which is how light changes."""
     if conditions.base is None or scheduler.config.prediction_type != "sample":
         return prediction
-    return prediction + conditions.base.to(prediction.dtype)
+    base = conditions.base.to(prediction.dtype)
+    if prediction.shape[1] == base.shape[1]:
+        return prediction + base
+    more, times = prediction.chunk(2, 1)
+    # Black, which is -1, stays black however bright it is.
+    return (base + 1) * (1 + 0.7 * torch.tanh(times)) - 1 + more
 
 
 def _area(grid: tuple[int, int]) -> int:

@@ -13,13 +13,13 @@ import numpy as np
 import PIL.Image
 from pxr import Kind, Sdf, Usd, UsdGeom, UsdMedia, UsdSemantics, UsdShade, UsdUtils, Vt
 
+from ..colors import srgb_to_linear
 from ..scene import Camera
 from ..schema import NeuralAssetAPI, NeuralProvenanceAPI
 from .create import write_camera
 from .errors import SaveError, SceneError
 from .open import open_stage, quiet
 from .publish import staged
-from .texture import srgb_to_linear
 
 if TYPE_CHECKING:
     from ..lifting import TexturedMesh

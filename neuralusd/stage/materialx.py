@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 import numpy as np
 from pxr import Gf, Sdf, Tf, Usd, UsdShade
 
+from ..colors import srgb_to_linear
 from ..errors import SceneError
-from .texture import srgb_to_linear
 
 MATERIALS = Sdf.Path("/MaterialX/Materials")
 _TYPES = {

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 from pxr import Usd
 
+from ..colors import linear_to_srgb
 from ..scene import Camera, Passes, Scene
 from ..surfaces.gbuffer import facing_normals, illumination
 from .gbuffer import StageSurfaces
 from .shade import BACKDROP
-from .texture import linear_to_srgb
 
 
 def render_passes(

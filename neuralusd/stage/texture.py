@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 from pxr import Ar
 
+from ..colors import srgb_to_linear
 from ..errors import SceneError
 
 # Decoded textures are large; so many levels of them are kept.
@@ -85,17 +86,6 @@ def _wrap(index: np.ndarray, size: int, mode: str) -> np.ndarray:
         index = index % (2 * size)
         return np.where(index < size, index, 2 * size - 1 - index)
     return np.clip(index, 0, size - 1)
-
-
-def srgb_to_linear(values: np.ndarray) -> np.ndarray:
-    """sRGB's transfer function (IEC 61966-2-1), undone."""
-    return np.where(values <= 0.04045, values / 12.92, ((np.maximum(values, 0) + 0.055) / 1.055) ** 2.4)
-
-
-def linear_to_srgb(values: np.ndarray) -> np.ndarray:
-    """sRGB's transfer function; below 0 and above 1 is cut."""
-    values = np.clip(values, 0, 1)
-    return np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
 
 
 def load_texture(path: str, color_space: str) -> Texture:

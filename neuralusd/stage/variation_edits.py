@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pxr import Sdf, Usd, UsdGeom, UsdLux, UsdShade, Vt
 
+from ..colors import srgb_to_linear
 from ..schema import NeuralAssetAPI, NeuralTokensAPI
 from .bounds import Transforms
 from .edit import editable_prim
 from .pose import write_pose
-from .texture import srgb_to_linear
 from .variations import Variations
 from .walk import GUIDE, visible
 

@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 from pxr import Sdf, Usd
 
+from ..colors import linear_to_srgb
 from ..scene import APPEARANCE, Asset, Camera, Scene, Tokens
 from ..schema import NeuralTokensAPI
 from ..surfaces.rays import RayCaster
@@ -16,7 +17,6 @@ from ..window import window
 from .gbuffer import drawn
 from .geometry import Piece, gather_meshes
 from .shade import Shader
-from .texture import linear_to_srgb
 from .walk import Owners
 
 # Rays along each side of a pixel.

@@ -17,13 +17,15 @@ from ..models.patches import PatchAutoencoder
 from ..models.tensors import TokenTensors
 from ..pipelines.render import NeuralUSDPipeline
 from .config import RenderTrainingConfig
+from .looked_up import LookedUpPairs
 from .pairs import Pairs, Sources
 
 
 def build_pipeline(config: RenderTrainingConfig) -> NeuralUSDPipeline:
     """An untrained pipeline of a configuration."""
     if isinstance(config.vae, str):
-        vae: AutoencoderKL | PatchAutoencoder = PatchAutoencoder()
+        patch = config.asset_tokenizer.get("lookup") or 4
+        vae: AutoencoderKL | PatchAutoencoder = PatchAutoencoder(patch, 3 * patch**2)
         latent_size = config.resolution // vae.scale_factor
     else:
         vae = AutoencoderKL(sample_size=config.resolution, **config.vae)
@@ -42,7 +44,7 @@ def build_pipeline(config: RenderTrainingConfig) -> NeuralUSDPipeline:
     unet = UNet2DConditionModel(
         sample_size=latent_size,
         in_channels=channels + tokenizer.landing_channels,
-        out_channels=channels,
+        out_channels=(2 if tokenizer.config.lookup else 1) * channels,
         cross_attention_dim=tokenizer.config.cross_attention_dim,
         **config.unet,
     )
@@ -72,7 +74,8 @@ def _encoder(config: RenderTrainingConfig, modality: str) -> PatchCropEncoder | 
         # Fine-tuned, each is an encoder of its own, whose tokens the other does not read.
         identifier = f"{config.encoder.get('identifier', 'neuralusd/dino')}-{modality}"
         return DinoCropEncoder(in_channels=channels, **{**config.encoder, "identifier": identifier})
-    settings = {**config.encoder, "crop_size": config.resolution, "identifier": f"neuralusd/mini-{modality}"}
+    size = config.crop_size or config.resolution
+    settings = {**config.encoder, "crop_size": size, "identifier": f"neuralusd/mini-{modality}"}
     if modality == "geometry" and config.geometry_dim:
         settings["token_dim"] = config.geometry_dim
     return PatchCropEncoder(in_channels=channels, **settings)
@@ -99,8 +102,15 @@ def encode_sources(
     return TokenTensors(every, points, extent, crops.present)
 
 
-def condition(pipeline: NeuralUSDPipeline, pairs: Pairs, config: RenderTrainingConfig, keep: Keep) -> Conditioning:
+def condition(
+    pipeline: NeuralUSDPipeline, pairs: Pairs | LookedUpPairs, config: RenderTrainingConfig, keep: Keep
+) -> Conditioning:
     """What the denoiser is conditioned on for a batch of pairs."""
+    if isinstance(pairs, LookedUpPairs):
+        conditions = pipeline.asset_tokenizer(pairs.target, pairs.appearance, pairs.geometry, keep)
+        told = pairs.channels * keep.landing[:, :1, None, None]
+        conditions.landing, conditions.base = pipeline.landed(told)
+        return conditions
     appearance, geometry = (
         encode_sources(encoder, source, pairs.target.extent, name, config)
         for encoder, source, name in (

@@ -17,8 +17,8 @@ class RenderTrainingConfig:
         encoder: configuration of `PatchCropEncoder`, or of `DinoCropEncoder` where it has the key `dino`; the geometry
             encoder is of the same kind, with `geometry_dim` tokens where that is given.
         scheduler: configuration of the diffusion process (DDIM).
-        resolution: pixels. batch_size: pairs an optimizer step, over all processes and accumulation. steps: optimizer
-            steps.
+        resolution: pixels. crop_size: pixels of the crops that `PatchCropEncoder` sees; None is the resolution.
+        batch_size: pairs an optimizer step, over all processes and accumulation. steps: optimizer steps.
         per_device_batch: at most so many of these pairs are computed at once, gradients accumulate over the others;
             None computes all at once. gradient_checkpointing: the denoiser's and DINO's activations are computed again
             for the backward pass, for about a third more time in a fraction of the memory.
@@ -29,6 +29,7 @@ class RenderTrainingConfig:
         foreground_weight: how much more the loss counts where an object is. 0 is the paper's loss.
         relative_loss: a pair's loss is divided by the error of what landed, so that pairs where little landed do not
             drown the others (its mean is nearer to that of PSNR). False is the paper's loss.
+        edge_weight: of the difference between the edges of pictures, which keeps them sharp; 0 is the paper's loss.
         timestep_exponent: times are drawn as u ** exponent of the schedule; 1 is uniform, less prefers noise.
         same_frame: probability that source and target are one frame, so that an unedited scene reconstructs.
         separate_sources: probability that appearance and geometry come from different frames of the scene; the paper
@@ -51,6 +52,7 @@ class RenderTrainingConfig:
     vae: dict[str, Any] | str = "patches"
     geometry_dim: int | None = None
     resolution: int = 128
+    crop_size: int | None = None
     batch_size: int = 8
     per_device_batch: int | None = None
     gradient_checkpointing: bool = False
@@ -69,6 +71,7 @@ class RenderTrainingConfig:
     no_dropout: float = 0.5
     foreground_weight: float = 1.0
     relative_loss: bool = True
+    edge_weight: float = 0.0
     timestep_exponent: float = 0.25
     same_frame: float = 0.15
     separate_sources: float = 0.5
@@ -101,11 +104,40 @@ _MINI_SCHEDULER = {
 
 MINI = RenderTrainingConfig(
     unet={
+        "block_out_channels": (32, 64, 128, 192),
+        "down_block_types": (*("DownBlock2D",) * 3, "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", *("UpBlock2D",) * 3),
+        "layers_per_block": 1,
+        "attention_head_dim": 6,  # diffusers' name for the number of heads
+        "norm_num_groups": 8,
+        # Pixels look at tokens, not at each other, so that the cost grows with pixels and no faster.
+        "only_cross_attention": True,
+    },
+    asset_tokenizer={
+        "cross_attention_dim": 192,
+        "hidden_dim": 256,
+        "pose_dim": 64,
+        "attention_pool": 2,
+        "lookup": 1,
+    },
+    encoder={"token_dim": 256},
+    geometry_dim=64,
+    scheduler=_MINI_SCHEDULER,
+    edge_weight=1.0,
+    guidance_scale=1.0,  # measured: what is looked up needs no guidance, see docs/evaluation.md
+    num_inference_steps=1,
+)
+
+# The ablation that throws tokens onto a small grid, in place of looking up; `mini` was this until it looked up.
+MINI_SPLAT = replace(
+    MINI,
+    edge_weight=0.0,
+    unet={
         "block_out_channels": (96, 128, 192),
         "down_block_types": ("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
         "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
         "layers_per_block": 1,
-        "attention_head_dim": 6,  # diffusers' name for the number of heads
+        "attention_head_dim": 6,
         "norm_num_groups": 32,
     },
     asset_tokenizer={
@@ -116,11 +148,6 @@ MINI = RenderTrainingConfig(
         "box_landing": 32,
         "mirror_landing": True,
     },
-    encoder={"token_dim": 256},
-    geometry_dim=64,
-    scheduler=_MINI_SCHEDULER,
-    guidance_scale=1.0,  # measured: what lands needs no guidance, see docs/evaluation.md
-    num_inference_steps=1,  # more steps add blotches where nothing landed, see docs/evaluation.md
 )
 
 # Stable Diffusion 2.1 with DINO ViT-B/8, by appendix C: the architecture of the published weights, which are loaded
@@ -185,9 +212,9 @@ SD21 = RenderTrainingConfig(
 
 # The paper's recipe: no landing, its loss and its dropouts.
 MINI_PLAIN = replace(
-    MINI,
+    MINI_SPLAT,
     asset_tokenizer={
-        **MINI.asset_tokenizer,
+        **MINI_SPLAT.asset_tokenizer,
         "appearance_landing": None,
         "geometry_landing": None,
         "box_landing": None,

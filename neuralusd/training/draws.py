@@ -15,6 +15,7 @@ import torch
 
 from ..models.asset_tokenizer import Keep
 from .config import RenderTrainingConfig
+from .looked_up import LookedUpDraw, LookedUpSampler
 from .pairs import Draw, PairSampler
 
 
@@ -27,7 +28,7 @@ class StepDraw:
         mean_weight: mean of the loss's weights over the whole batch, which the parts of a draw keep.
     """
 
-    pairs: Draw
+    pairs: Draw | LookedUpDraw
     noise: torch.Tensor
     timesteps: torch.Tensor
     keep: Keep
@@ -51,7 +52,7 @@ def _kept_rows(keep: Keep, rows: slice) -> Keep:
 
 
 def draw_step(
-    sampler: PairSampler,
+    sampler: PairSampler | LookedUpSampler,
     config: RenderTrainingConfig,
     latent_shape: tuple[int, int, int],
     times: int,
@@ -77,7 +78,7 @@ def draw_step(
         )
     mean_weight = 1.0
     if config.foreground_weight:
-        mean_weight += config.foreground_weight * sampler.foreground_share(pairs)
+        mean_weight += config.foreground_weight * sampler.foreground_share(pairs)  # type: ignore[arg-type]
     return StepDraw(pairs, noise, timesteps, keep, mean_weight)
 
 

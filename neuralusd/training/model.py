@@ -9,6 +9,7 @@ from ..models.asset_tokenizer import Conditioning, Keep
 from ..pipelines.render import NeuralUSDPipeline, add_base
 from .build import condition
 from .config import RenderTrainingConfig
+from .looked_up import LookedUpPairs, edge_loss
 from .pairs import Pairs
 
 # Mean square error of a landed picture below which `relative_loss` counts it no more, that of 36 dB.
@@ -27,7 +28,7 @@ class RenderModel(torch.nn.Module):
 
     def forward(
         self,
-        pairs: Pairs,
+        pairs: Pairs | LookedUpPairs,
         latents: torch.Tensor,
         noise: torch.Tensor,
         timesteps: torch.Tensor,
@@ -71,7 +72,10 @@ class RenderModel(torch.nn.Module):
         if config.relative_loss and conditions.base is not None:
             left = (conditions.base.detach().float() - latents).square().mean((1, 2, 3)) + _FINE
             error = error / left[:, None, None]
-        return (error * (1 + config.foreground_weight * area)).mean() / mean_weight
+        loss = (error * (1 + config.foreground_weight * area)).mean() / mean_weight
+        if config.edge_weight:
+            loss = loss + config.edge_weight * edge_loss(prediction, latents)
+        return loss
 
     def _wanted(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         scheduler = self.pipeline.scheduler

@@ -16,6 +16,7 @@ from diffusers.training_utils import EMAModel
 from tqdm import tqdm
 
 from ..backends import backend_revision, load_backend
+from ..datasets.looked_up import LookedUpWorld
 from ..datasets.packed import PackedWorld
 from ..models.precision import best_precision
 from ..pipelines.render import NeuralUSDPipeline
@@ -25,13 +26,14 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .config import RenderTrainingConfig
 from .draws import draw_step, shared
 from .log import plot_log
+from .looked_up import LookedUpSampler
 from .model import TRAINED, RenderModel
 from .pairs import PairSampler
 from .published import load_published, with_published
 
 
 def train_render(
-    world: PackedWorld,
+    world: PackedWorld | LookedUpWorld,
     config: RenderTrainingConfig,
     output: str | Path,
     *,
@@ -78,15 +80,7 @@ def train_render(
     )
     part, parts = shared(config.batch_size, accelerator.num_processes, config.per_device_batch)
     accelerator.gradient_accumulation_steps = parts
-    sampler = PairSampler(
-        world,
-        accelerator.device,
-        same_frame=config.same_frame,
-        paired=config.paired,
-        separate_sources=config.separate_sources,
-        mirror=config.mirror,
-        recolor=config.recolor,
-    )
+    sampler = _sampler(world, config, accelerator.device)
     set_seed(seed % 2**32)
     config = with_published(config, diffusion, dino)
     pipeline = build_pipeline(config)
@@ -126,7 +120,7 @@ def train_render(
         for index in range(parts):
             with accelerator.accumulate(model):
                 mine = draw.part(index * accelerator.num_processes + accelerator.process_index, part)
-                pairs = sampler.of(mine.pairs)
+                pairs = sampler.of(mine.pairs)  # type: ignore[arg-type]
                 noise, timesteps, keep = mine.on(accelerator.device)
                 with torch.no_grad(), accelerator.autocast():
                     latents = vae.encode(pairs.color * 2 - 1).latent_dist.mode().float() * vae.config.scaling_factor
@@ -176,6 +170,22 @@ def train_render(
     return pipeline
 
 
+def _sampler(
+    world: PackedWorld | LookedUpWorld, config: RenderTrainingConfig, device: torch.device
+) -> PairSampler | LookedUpSampler:
+    if isinstance(world, LookedUpWorld):
+        return LookedUpSampler(world, device, config)
+    return PairSampler(
+        world,
+        device,
+        same_frame=config.same_frame,
+        paired=config.paired,
+        separate_sources=config.separate_sources,
+        mirror=config.mirror,
+        recolor=config.recolor,
+    )
+
+
 def build_optimizer(pipeline: NeuralUSDPipeline, config: RenderTrainingConfig) -> torch.optim.AdamW:
     """Two learning rates: of the encoders, and of the denoiser and tokenizer (appendix C)."""
     # Both may be one encoder, which is optimised once.
@@ -202,8 +212,17 @@ def checkpoint_activations(pipeline: NeuralUSDPipeline) -> None:
             (enable or backbone.gradient_checkpointing_enable)({"use_reentrant": False})
 
 
-def check_size(world: PackedWorld, config: RenderTrainingConfig) -> None:
-    """Raises ValueError where the world's frames are not as large as the pictures that are learned."""
+def check_size(world: PackedWorld | LookedUpWorld, config: RenderTrainingConfig) -> None:
+    """Raises ValueError where the world is not what the configuration learns from, or of another size."""
+    looks_up = config.asset_tokenizer.get("lookup") is not None
+    if isinstance(world, LookedUpWorld) != looks_up:
+        raise ValueError(
+            "this configuration learns from what was looked up: name a folder of `neuralusd data look-up`"
+            if looks_up
+            else "this configuration learns from frames, not from what was looked up: name a world"
+        )
+    if isinstance(world, LookedUpWorld):
+        return
     height, width = world.depth.shape[1:]
     if (height, width) != (config.resolution, config.resolution):
         raise ValueError(

@@ -116,7 +116,7 @@ class CanonicalKeypoints(ModelMixin, ConfigMixin):
 
 def on_image_plane(points: torch.Tensor, intrinsics: torch.Tensor) -> torch.Tensor:
     """Points (B, ..., 2) of pictures, from -1 to 1, to where their rays meet the plane z = -1 of camera space, as
-    `solve_pnp` takes them; intrinsics (B, 4), see `neuralusd.models.tensors.camera_intrinsics`."""
+    `solve_pnp` takes them; intrinsics (B, 4), see `neuralusd.scene.Camera.lens`."""
     focal, offset = (part.view(-1, *[1] * (points.ndim - 2), 2) for part in intrinsics.split(2, -1))
     return (points / 2 + offset) / focal
 
