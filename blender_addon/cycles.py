@@ -139,16 +139,21 @@ class Shot:
             copy.camera, self._camera = sharp, (sharp, sharp.data)
 
     def _end(self) -> None:
-        if not self._copy or self._clean() is None:
-            return
-        # Cancelled, and Blender has not noticed yet. Its render may still write to the folder.
-        bpy.app.timers.register(self._clean, first_interval=POLL)
+        if _rendering():  # it was cancelled, and Blender does not know; its render still uses the copy
+            bpy.app.timers.register(self._end_late, first_interval=POLL)
+        else:
+            self._clean()
 
-    def _clean(self) -> float | None:
-        """Takes away what was made for the picture, once nothing renders it any more; a timer's function."""
+    def _end_late(self) -> float | None:
         if _rendering():
             return POLL
-        late = not os.path.isdir(self._folder)
+        self._clean()
+        # Nobody waits for the picture any more, and Blender has written it all the same.
+        shutil.rmtree(self._folder, ignore_errors=True)
+        return None
+
+    def _clean(self) -> None:
+        """Takes away what was made for the picture."""
         copy, self._copy = bpy.data.scenes.get(self._copy), ""
         if copy is not None:
             bpy.data.scenes.remove(copy)
@@ -158,9 +163,6 @@ class Shot:
             with contextlib.suppress(ReferenceError):  # an undo has taken it away
                 bpy.data.objects.remove(camera)
                 bpy.data.cameras.remove(lens)
-        if late:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        return None
 
     # -- in any thread
 
