@@ -74,35 +74,43 @@ class Look:
         cycles: whether Cycles may take a picture; where it is to and may not, materials' colours are looked at.
 
     Attributes:
-        wanted: "CYCLES", "MATERIALS" or "IMAGE". image: the file of a picture that is there already.
-        pending: a picture by Cycles that has to be taken first.
+        pending: a picture by Cycles that has to be taken first, where one has.
     """
 
     def __init__(
         self, scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, folder: str, *, cycles_may: bool = True
     ):
         said = scene.neuralusd
-        self.wanted = said.encode_from
-        self.image: str | None = None
-        if self.wanted == "IMAGE" and said.encode_image is not None:
-            self.image = export.picture_file(said.encode_image, folder)
+        self._wanted = said.encode_from
+        self._image: str | None = None
+        if self._wanted == "IMAGE" and said.encode_image is not None:
+            self._image = export.picture_file(said.encode_image, folder)
         self._views = said.encode_views or None
         self._size = picture_size(frame_pixels(scene), frame_aspect(scene), said.encode_size)
         self._taken: tuple[str, str] | None = None
         self.pending: cycles.Shot | None = None
-        if self.wanted == "CYCLES" and cycles_may:
+        if self._wanted == "CYCLES" and cycles_may:
             self.pending = cycles.Shot(scene, view_layer, folder, said.encode_size, said.encode_samples)
 
+    @property
+    def plain(self) -> bool:
+        """Whether materials' colours are looked at in place of a picture by Cycles."""
+        return self._wanted == "CYCLES" and self._taken is None
+
     def take(self, task: Task, at: float) -> dict[str, Any]:
-        """The arguments of a request to encode; takes the picture where one is pending.
+        """The arguments of a request to encode, once the picture is taken that is pending, where one is.
 
         Raises Problem where an image is wanted and none is chosen.
         """
-        if self.wanted == "IMAGE" and self.image is None:
+        if self._wanted == "IMAGE" and self._image is None:
             raise Problem("No image to encode is chosen. Choose one, or Cycles (sidebar > Neural > Encode).")
         if self.pending is not None:
             self._taken, self.pending = self.pending.take(task, at), None
-        image, albedo = self._taken or (self.image, None)
+        return self.arguments()
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of a request to encode, of what there is."""
+        image, albedo = self._taken or (self._image, None)
         size = None if image else list(self._size)  # a picture has its own
         return {"image": image, "albedo": albedo, "size": size, "views": self._views}
 
@@ -160,9 +168,14 @@ class RenderScene:
         return self.sent is not None and not self.sent.waiting
 
     def __call__(self, task: Task) -> Rendered:
-        begin = self._ready(task)
-        if self._look is not None and self._look.pending is not None:
-            begin = self._encode_missing(task, begin)
+        begin, seen, missing = self._ready(task), {}, []
+        if self.encode and self._look is not None:
+            if self._look.pending is not None:
+                missing = _without_tokens(self.sent)
+                if missing and _places(self.sent, missing) not in _in_vain:
+                    self._look.take(task, begin)
+                    begin += 0.2 * (1.0 - begin)
+            seen = {f"encode_{name}": value for name, value in self._look.arguments().items() if name != "size"}
         file, tokens = os.path.join(self.folder, "image.png"), os.path.join(self.folder, "tokens.usdc")
         wanted = {"image.png": file, "tokens.usdc": tokens}
         if self.passes:
@@ -177,14 +190,17 @@ class RenderScene:
             camera=self.sent.camera,
             size=list(self.size) if self.size else None,
             encode=self.encode or None,
-            encode_image=self._look.image if self._look and self.encode else None,
             before=self.before,
             before_image=self._before_image if self.before else None,
             passes=self.passes or None,
+            **seen,
             **self.numbers,
         )
+        left = [path for path in missing if path not in result.get("encoded", ())]
+        if left:
+            _in_vain.add(_places(self.sent, left))
         tokens = tokens if os.path.isfile(tokens) else ""
-        plain = bool(tokens) and self._look is not None and self._look.wanted == "CYCLES"
+        plain = bool(tokens) and self._look is not None and self._look.plain
         return Rendered(file, tokens, result["images"][0], self.sent, self._encoded, plain)
 
     def _ready(self, task: Task) -> float:
