@@ -328,6 +328,7 @@ class Passes:
         base: (H, W, 3) float32, the surfaces' base colours as sRGB in 0..1, without any light. May be None.
         shaded: (H, W, 3) float32 sRGB in 0..1, the base colours under the even light of the shaded view, where `color`
             is another picture. May be None.
+        lit: whether `color` is a picture with its light, not the shaded view.
     """
 
     ids: np.ndarray
@@ -337,6 +338,7 @@ class Passes:
     color: np.ndarray | None = None
     base: np.ndarray | None = None
     shaded: np.ndarray | None = None
+    lit: bool = True
 
     def mask(self, index: int) -> np.ndarray:
         """(H, W) bool, the pixels that see asset `index` of the scene."""

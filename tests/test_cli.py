@@ -17,7 +17,7 @@ import torch
 from pxr import Usd, UsdGeom
 from shots import add_box, photograph, two_boxes
 from stages import add_camera, new_stage
-from tiny_backend import TINY, save_tiny_backend
+from tiny_backend import TINY_SPLAT, save_tiny_backend
 from tiny_world import boxes_stage, frame
 
 from neuralusd._environment import Check
@@ -483,7 +483,7 @@ class TestData:
         assert np.abs(packed.color[1] / 255 - passes.color).mean() < 0.02
 
     def test_training_makes_a_backend_that_renders(self, run, world, shot, monkeypatch):
-        monkeypatch.setitem(CONFIGS, "mini", replace(TINY, batch_size=2))
+        monkeypatch.setitem(CONFIGS, "mini", replace(TINY_SPLAT, batch_size=2))
         status, out, _ = run(
             "train", "--world", "world", "-o", "trained", "--steps", 2, "--precision", "fp32", "--quiet"
         )

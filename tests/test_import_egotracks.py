@@ -12,7 +12,7 @@ import pytest
 import torch
 from pxr import UsdSemantics
 from safetensors.torch import load_file
-from tiny_backend import TINY
+from tiny_backend import TINY_SPLAT
 
 from neuralusd.cli import main
 from neuralusd.datasets.frames import frames
@@ -147,7 +147,7 @@ def test_from_the_command_line_to_a_trained_backend(run, dataset, monkeypatch):
     status, out, err = run("data", "import", "egotracks", "v2", "--out", "world", "--resolution", 32)
     assert status == 0 and "world: 2 train" in out
     assert run("data", "pack", "world", "-o", "world.npz")[0] == 0
-    monkeypatch.setitem(CONFIGS, "mini", replace(TINY, batch_size=2))
+    monkeypatch.setitem(CONFIGS, "mini", replace(TINY_SPLAT, batch_size=2))
     trained = ("train", "--world", "world.npz", "-o", "trained", "--steps", 2, "--precision", "fp32", "--quiet")
     assert run(*trained)[0] == 0
     weights = load_file(dataset.parent / "trained/unet/diffusion_pytorch_model.safetensors")

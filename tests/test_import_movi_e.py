@@ -10,7 +10,7 @@ import torch
 from movi_files import movi_video, write_movi
 from pxr import Usd, UsdGeom, UsdSemantics
 from safetensors.torch import load_file
-from tiny_backend import TINY
+from tiny_backend import TINY_SPLAT
 
 from neuralusd.cli import main
 from neuralusd.datasets.frames import frames
@@ -70,7 +70,7 @@ class TestWorld:
         assert status == 0 and "3 train, 1 held_out_scenes, 1 held_out_models" in out
         status, out, err = run("data", "pack", "world", "-o", "world.npz")
         assert status == 0 and "12 frames of 3 scenes" in out
-        monkeypatch.setitem(CONFIGS, "mini", replace(TINY, batch_size=2))
+        monkeypatch.setitem(CONFIGS, "mini", replace(TINY_SPLAT, batch_size=2))
         trained = ("train", "--world", "world.npz", "-o", "trained", "--steps", 1, "--precision", "fp32", "--quiet")
         assert run(*trained)[0] == 0
         weights = load_file(dataset.parent / "trained/unet/diffusion_pytorch_model.safetensors")

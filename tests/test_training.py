@@ -20,7 +20,7 @@ from neuralusd.training import pairs
 from neuralusd.training.config import CONFIGS, SD21
 from neuralusd.training.pairs import PairSampler
 from neuralusd.training.render import train_render
-from tests.tiny_backend import TINY
+from tests.tiny_backend import TINY_SPLAT
 from tests.tiny_world import boxes_stage, boxes_world, frame
 
 UNET_FILE = "unet/diffusion_pytorch_model.safetensors"
@@ -29,11 +29,11 @@ ADAPTERS_FILE = "pytorch_lora_weights.safetensors"
 
 @pytest.fixture(scope="module")
 def world():
-    return boxes_world(TINY.resolution)
+    return boxes_world(TINY_SPLAT.resolution)
 
 
 def small(**changes):
-    return dataclasses.replace(TINY, **{"batch_size": 4, "steps": 4, "warmup_steps": 1, **changes})
+    return dataclasses.replace(TINY_SPLAT, **{"batch_size": 4, "steps": 4, "warmup_steps": 1, **changes})
 
 
 def losses(folder):
@@ -79,14 +79,14 @@ def test_time_can_run_out_before_steps(world, tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"asset_tokenizer": {**TINY.asset_tokenizer, "appearance_landing": None, "geometry_landing": None}},
+        {"asset_tokenizer": {**TINY_SPLAT.asset_tokenizer, "appearance_landing": None, "geometry_landing": None}},
         {"paired": False},
         {"normalize_depth": False},
         {"mask_background": False},
         {"shared_encoder": True, "geometry_dim": None},
         {
             "asset_tokenizer": {
-                **TINY.asset_tokenizer,
+                **TINY_SPLAT.asset_tokenizer,
                 "appearance_landing": None,
                 "geometry_landing": None,
                 "uses": ("appearance", "pose_3d"),
@@ -94,7 +94,7 @@ def test_time_can_run_out_before_steps(world, tmp_path):
             "sliced_features": True,
         },
         {"relative_loss": False, "no_dropout": 0.0},
-        {"scheduler": {**TINY.scheduler, "prediction_type": "v_prediction"}},
+        {"scheduler": {**TINY_SPLAT.scheduler, "prediction_type": "v_prediction"}},
     ],
     ids=[
         "plain recipe",
@@ -146,7 +146,7 @@ def test_pairs_are_of_one_scene_and_mirror_as_a_whole(world):
 
 
 def test_training_and_rendering_see_the_same_poses(world):
-    scene, _ = frame(boxes_stage(0), 2, TINY.resolution)
+    scene, _ = frame(boxes_stage(0), 2, TINY_SPLAT.resolution)
     rendered = scene_tensors([scene])
     trained = PairSampler(world, "cpu", same_frame=1.0).pairs(*[torch.tensor([1])] * 3).target
     for name in ("pose_2d", "pose_3d", "presence", "local_to_world", "extent"):

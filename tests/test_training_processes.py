@@ -17,14 +17,14 @@ from neuralusd.cli import main
 from neuralusd.datasets.packed import save_packed
 from neuralusd.training.draws import shared
 from tests.conftest import PROJECT
-from tests.tiny_backend import TINY
+from tests.tiny_backend import TINY_SPLAT
 from tests.tiny_full_size import SIZE, SMALL, save_config
 from tests.tiny_world import boxes_world
 
 CONFIGS = {
     # The paper's recipe, and ours with landing and weights on the foreground, whose mean is over the whole batch.
     "plain": replace(SMALL, published=None, steps=3),
-    "landing": replace(TINY, batch_size=4, steps=3, warmup_steps=1),
+    "landing": replace(TINY_SPLAT, batch_size=4, steps=3, warmup_steps=1),
 }
 
 

@@ -19,12 +19,16 @@ TINY: RenderTrainingConfig = replace(
         "attention_head_dim": 2,
         "norm_num_groups": 4,
     },
-    asset_tokenizer={"cross_attention_dim": 16, "hidden_dim": 16, "pose_dim": 8, "attention_pool": 2},
+    asset_tokenizer={"cross_attention_dim": 16, "hidden_dim": 16, "pose_dim": 8, "attention_pool": 2, "lookup": 4},
     encoder={"token_dim": 24},
     geometry_dim=8,
     resolution=32,
     guidance_scale=3.0,
     num_inference_steps=2,
+)
+# The same, whose tokens are thrown onto a grid: the ablation.
+TINY_SPLAT = replace(
+    TINY, asset_tokenizer={"cross_attention_dim": 16, "hidden_dim": 16, "pose_dim": 8, "attention_pool": 2}
 )
 
 

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -21,11 +21,9 @@ from ..scene import APPEARANCE, BACKGROUND, GEOMETRY, Passes, Scene, reindexed
 from ..schema import NeuralAssetAPI, NeuralTokensAPI
 from ..stage.errors import EmptyStageError
 from ..stage.tokens import DIGEST_KEY
+from ..surfaces.capture import LARGEST as LARGEST_VIEW
 from .pictures import LARGEST, open_picture
 from .progress import Progress, report
-
-if TYPE_CHECKING:
-    from ..pipelines.render import NeuralUSDPipeline
 
 _PHASES = 4
 
@@ -61,6 +59,9 @@ def encode(
     time: float | None = None,
     *,
     image: str | Path | PIL.Image.Image | None = None,
+    albedo: str | Path | PIL.Image.Image | None = None,
+    views: int = 0,
+    size: tuple[int, int] | int | None = None,
     passes: Passes | None = None,
     assets: Sequence[str] | None = None,
     backend: str | Path | None = None,
@@ -77,6 +78,12 @@ def encode(
         time: time code; None reads the earliest.
         image: a photograph or a rendering of this stage by this camera, its colours in place of the base colours. The
             camera's aperture is expanded to its aspect.
+        albedo: the plain base colours that the same camera sees, without light, beside `image`: of a renderer whose
+            materials USD does not say. Display-referred sRGB, as `image`.
+        views: how many more views are taken of each object, all around it, of its base colours: so that it knows its
+            other sides also where another stage takes its look.
+        size: (width, height) of the picture in pixels, or its longer side; None takes the image's own, else the stage's
+            RenderSettings, else the camera's shape with 512 pixels on the longer side. At most 1024.
         passes: who is seen where and how deep, in place of ray casting (for a stage whose prims have boxes, not
             geometry); its `ids` index `read(stage, camera, time, aspect).assets`, where aspect is the passes' own.
         assets: paths of the assets to encode; None takes all. A prim that is none yet becomes one.
@@ -93,23 +100,32 @@ def encode(
     if source is None:
         source = _asset_path(stage, image) if isinstance(image, (str, Path)) else ""
     report(progress, 1, _PHASES)
-    aspect = _aspect(passes, picture)
+    if albedo is not None and picture is None:
+        raise SceneError("base colours (`albedo`) are of the picture that is encoded; give the `image` too.")
+    if passes is None:
+        width, height = _size(stage, camera, picture, size)
+        aspect = width / height
+    else:
+        aspect = passes.ids.shape[1] / passes.ids.shape[0]
     found = scene = stages.read(stage, camera, time, aspect)
     if _mark(stage, found, assets or ()):
         scene = stages.read(stage, camera, time, aspect)
     for path in set(assets or ()) - {asset.path for asset in scene.assets}:
         raise SceneError(f"<{path}> has no visible geometry and no box, so there is nothing of it to encode.")
     report(progress, 2, _PHASES)
+    # What is seen now is where it is now.
+    scene.assets = [replace(asset, surfaces={}) for asset in scene.assets]
     if passes is None:
-        height, width = _size(pipeline, picture)
-        passes = stages.render_passes(stage, scene, height, width, color=picture is None)
+        passes = stages.render_passes(stage, scene, height, width, everywhere=False)
+        passes = replace(passes, lit=False) if picture is None else replace(passes, base=None, shaded=passes.color)
     else:
         paths = [asset.path for asset in found.assets]
         passes = replace(passes, ids=reindexed(passes.ids, paths, scene))
+    shape = (passes.ids.shape[1], passes.ids.shape[0])
     if picture is not None:
-        size = (passes.ids.shape[1], passes.ids.shape[0])
-        resized = picture if picture.size == size else picture.resize(size, PIL.Image.Resampling.LANCZOS)
-        passes = replace(passes, color=np.asarray(resized, np.float32) / 255)
+        passes = replace(passes, color=_resized(picture, shape))
+    if albedo is not None:
+        passes = replace(passes, base=_resized(open_picture(albedo), shape))
     if not (passes.ids >= 0).any() and not np.isfinite(passes.depth).any():
         raise EmptyStageError(
             f"camera <{scene.camera.path}> sees none of the geometry of {scene.source}. Name another camera or frame, "
@@ -117,8 +133,12 @@ def encode(
         )
     report(progress, 3, _PHASES)
     known = {} if force else _digests(stage, scene)
-    result = pipeline.encode(scene, passes, assets=assets, source=source, known=known)
+    around = stages.orbit_views(stage, scene, views, assets) if views else {}
+    result = pipeline.encode(scene, passes, assets=assets, source=source, known=known, views=around)
     stages.write_tokens(stage, result.tokens)
+    surfaces = stages.surfaces_of(stage, scene)
+    for path in result.tokens.keys() & surfaces.keys():
+        stages.write_surfaces(stage.GetPrimAtPath(path), surfaces[path])
     report(progress, _PHASES, _PHASES)
     return Encoded(sorted(result.tokens), sorted(result.unchanged), sorted(result.unseen), scene.camera.path)
 
@@ -162,7 +182,7 @@ def encode_photo(
             warnings.warn(f"<{asset.path}> is left out: others' masks cover all of it", PhotoWarning, stacklevel=2)
     scene.assets = [a for a in scene.assets if a.extent is not None or a.box2d is not None or a.role == BACKGROUND]
     stage = stages.create_stage(scene, output)
-    found = stages.read(stage, scene.camera.path, aspect=_aspect(passes, None))
+    found = stages.read(stage, scene.camera.path, aspect=passes.ids.shape[1] / passes.ids.shape[0])
     passes = replace(passes, ids=reindexed(passes.ids, paths, found))
     encode(
         stage,
@@ -176,17 +196,19 @@ def encode_photo(
     return stage
 
 
-def _aspect(passes: Passes | None, picture: PIL.Image.Image | None) -> float:
-    if passes is not None:
-        return passes.ids.shape[1] / passes.ids.shape[0]
-    return 1.0 if picture is None else picture.width / picture.height
+def _size(
+    stage: Usd.Stage, camera: str | None, picture: PIL.Image.Image | None, size: tuple[int, int] | int | None
+) -> tuple[int, int]:
+    """Width and height of the passes."""
+    width, height = stages.image_size(stage, camera, size) if picture is None or size is not None else picture.size
+    every = max(1.0, max(width, height) / LARGEST_VIEW)
+    return max(round(width / every), 1), max(round(height / every), 1)
 
 
-def _size(pipeline: NeuralUSDPipeline, picture: PIL.Image.Image | None) -> tuple[int, int]:
-    """Height and width of the passes: larger than the image to be rendered, as crops are of parts of it."""
-    if picture is not None:
-        return picture.height, picture.width
-    return (2 * pipeline.config.sample_size,) * 2
+def _resized(picture: PIL.Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) in 0..1 of a picture at `size` (width, height)."""
+    resized = picture if picture.size == size else picture.resize(size, PIL.Image.Resampling.LANCZOS)
+    return np.asarray(resized.convert("RGB"), np.float32) / 255
 
 
 def _mark(stage: Usd.Stage, scene: Scene, named: Sequence[str]) -> bool:

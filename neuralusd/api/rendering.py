@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import time as clock
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from .. import stage as stages
 from ..backends import DEFAULT_BACKEND, backend_revision, load_backend
 from ..errors import TokensError
 from ..pipelines.compositing import footprint
-from ..scene import Passes, Scene
+from ..scene import GBuffer, Passes, Scene
 from .pictures import pixels
 from .progress import Progress, report
 from .shots import base_stage
@@ -34,6 +35,7 @@ def render(
     camera: str | None = None,
     time: float | None = None,
     *,
+    size: tuple[int, int] | int | None = None,
     backend: str | Path | None = None,
     seed: int | None = None,
     steps: int | None = None,
@@ -52,14 +54,18 @@ def render(
     Args:
         camera: path of a camera; None takes the stage's own, or frames the stage where it has none. An edit (see
             `edit_over`) is framed as the stage that it edits.
-        time: time code; None reads the earliest. backend: see `find_backend`.
+        time: time code; None reads the earliest.
+        size: (width, height) of the image in pixels, or its longer side; None takes the stage's RenderSettings, else
+            the camera's shape with 512 pixels on the longer side.
+        backend: see `find_backend`.
         seed: the same seed gives the same image; 0 by default. steps: denoising steps.
         guidance: classifier-free guidance, 1 is none. modality_guidance: further guidance of "appearance", "geometry"
             or "pose".
         hold: keeps what an edit did not touch: pixels outside of its footprint stay those of the image before it.
         before: the stage before the edit; None takes the one that the stage's layer names as its base (`edit_over`
             does), and holds nothing where it names none.
-        before_image: its image, a file, an image, or (H, W, 3) sRGB in 0..1; rendered where missing.
+        before_image: its image, a file, an image, or (H, W, 3) sRGB in 0..1; rendered where missing, and resized where
+            it is of another size.
         progress: called as the work goes on, over all the images that have to be rendered; may cancel.
         on_picture: called with the picture as it emerges, where there are several steps, some times a second at most.
 
@@ -77,14 +83,14 @@ def render(
     guidance = settings.get("guidance") if guidance is None else guidance
     pipeline = load_backend(backend)
     steps = steps or settings.get("steps") or pipeline.config.num_inference_steps
-    size = pipeline.config.sample_size
-    held = None if before_image is None else pixels(before_image, (size, size))
-    scenes = _scenes(stage, camera, time, size, hold, before, held is not None)
+    width, height = stages.image_size(stage, camera, size)
+    held = None if before_image is None else pixels(before_image, (width, height))
+    shots = _shots(stage, camera, time, (height, width), hold, before, held is not None)
 
-    image = PIL.Image.new("RGB", (size, size))
+    image = PIL.Image.new("RGB", (width, height))
     shown = -_PICTURE_EVERY
     latents: Any = None
-    for number, (scene, mask) in enumerate(reversed(scenes)):
+    for number, shot in enumerate(reversed(shots)):
 
         def on_step(
             pipe: NeuralUSDPipeline, step: int, timestep: Any, values: dict[str, Any], done: int = number * steps
@@ -96,28 +102,32 @@ def render(
                     [picture] = pipe.numpy_to_pil(pipe.decode(_foreseen(pipe.scheduler, step, earlier, latents)))
                     shown = clock.monotonic()
                     on_picture(picture)
-            report(progress, done + step + 1, len(scenes) * steps)
+            report(progress, done + step + 1, len(shots) * steps)
             return {}
 
         # The same noise for each: what an edit leaves alone comes out alike even where nothing holds it.
         made: Any = pipeline(
-            scene,
+            shot.scene,
+            surfaces=shot.surfaces() if pipeline.looks_up else None,
+            height=height,
+            width=width,
             num_inference_steps=steps,
             guidance_scale=guidance,
             modality_guidance=modality_guidance,
             generator=torch.Generator("cpu").manual_seed(int(seed)),
-            hold_image=held if mask is not None else None,
-            footprint=mask,
+            hold_image=held if shot.mask is not None else None,
+            footprint=shot.mask,
             callback_on_step_end=on_step,
         )
         image = made.images[0]
-        held = pixels(image, (size, size))
-    scene, mask = scenes[0]
+        held = pixels(image, (width, height))
+    scene, mask = shots[0].scene, shots[0].mask
     image.info["neuralusd"] = {
         "verb": "render",
         "stage": scene.source,
         "camera": scene.camera.path or "framed",
         "time": time,
+        "size": [width, height],
         "seed": int(seed),
         "steps": steps,
         "guidance": pipeline.config.guidance_scale if guidance is None else guidance,
@@ -155,67 +165,83 @@ def _foreseen(scheduler: Any, step: int, before: Any, after: Any) -> Any:
 
 
 def render_passes(
-    stage: Usd.Stage, camera: str | None = None, time: float | None = None, *, size: int
+    stage: Usd.Stage, camera: str | None = None, time: float | None = None, *, size: tuple[int, int] | int | None = None
 ) -> tuple[Passes, list[str]]:
-    """Depth and object ids of what `render` shows, from the stage's own geometry.
+    """Depth and object ids of what `render` shows.
 
     Args:
-        camera, time: as for `render`. size: pixels of the sides.
+        camera, time, size: as for `render`.
 
     Returns:
         The passes (`depth` in metres along the viewing axis, inf where nothing is; `ids` index the names, -1 for
-        none), and the paths of the assets. A prim without geometry, as a photograph's, is in neither.
+        none), and the paths of the assets. The surface of a prim without geometry, as a photograph's, is that of its
+        views.
 
     Raises:
         SceneError and its kin: what is wrong with which prim.
     """
-    scene = _read(stage, camera, time)
-    return stages.render_passes(stage, scene, size, size, color=False), [asset.path for asset in scene.assets]
+    width, height = stages.image_size(stage, camera, size)
+    scene = _read(stage, camera, time, width / height)
+    passes = stages.render_passes(stage, scene, height, width, color=False, sheets=True)
+    return passes, [asset.path for asset in scene.assets]
 
 
-def _scenes(
+@dataclass
+class _Shot:
+    """A stage's scene, and where an edit may change the image before it; None where nothing holds."""
+
+    stage: Usd.Stage
+    scene: Scene
+    size: tuple[int, int]
+    mask: np.ndarray | None = None
+
+    def surfaces(self) -> GBuffer:
+        return stages.render_gbuffer(self.stage, self.scene, *self.size)
+
+
+def _shots(
     stage: Usd.Stage,
     camera: str | None,
     time: float | None,
-    size: int,
+    size: tuple[int, int],
     hold: bool,
     before: Usd.Stage | None,
     image_at_hand: bool,
-) -> list[tuple[Scene, np.ndarray | None]]:
+) -> list[_Shot]:
     """The scene to render, and before it in time those whose images it keeps to, each with its edit's footprint.
 
     The last scene has no footprint unless the image before it is at hand.
     """
-    scene = _read(stage, camera, time)
-    scenes: list[tuple[Scene, np.ndarray | None]] = [(scene, None)]
+    height, width = size
+    shots = [_Shot(stage, _read(stage, camera, time, width / height), size)]
     if not hold:
-        return scenes
+        return shots
     before = before or base_stage(stage)
     while before is not None:
+        later = shots[-1].scene
         # The camera that looks at the edit looks at the stage before it too.
-        earlier = _read(before, scene.camera.path or None, time)
-        if not scene.camera.path:
-            earlier.camera = scene.camera
-        later = scenes[-1][0]
-        mask = footprint(earlier, later, size, size)
+        earlier = _read(before, later.camera.path or None, time, width / height)
+        if not later.camera.path:
+            earlier.camera = later.camera
+        mask = footprint(earlier, later, height, width)
         if mask.all():
             break
-        scenes[-1] = (later, mask)
+        shots[-1].mask = mask
         if image_at_hand:
             break
-        scenes.append((earlier, None))
+        shots.append(_Shot(before, earlier, size))
         before = base_stage(before)
-    return scenes
+    return shots
 
 
-def _read(stage: Usd.Stage, camera: str | None, time: float | None) -> Scene:
-    scene = stages.read(stage, camera, time)
+def _read(stage: Usd.Stage, camera: str | None, time: float | None, aspect: float) -> Scene:
+    scene = stages.read(stage, camera, time, aspect)
     if not any(asset.tokens for asset in scene.assets):
         raise TokensError(f"{scene.source} has no tokens on any prim; make them with: neuralusd encode {scene.source}")
     base = None if scene.camera.path else base_stage(stage)
     if base is not None:
         # A prim that moves must not move the view of all the others.
-        scene.camera = _read(base, None, time).camera
+        scene.camera = _read(base, None, time, aspect).camera
     return scene
 
 

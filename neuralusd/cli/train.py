@@ -225,10 +225,13 @@ def _check_start(args: argparse.Namespace, config: RenderTrainingConfig) -> None
 
 
 def _estimate(args: argparse.Namespace, config: RenderTrainingConfig, console: Console) -> dict[str, Any]:
+    from ..datasets.looked_up import LookedUpWorld
     from ..training.estimate import estimate_training
     from ..training.published import with_published
 
     world = load_world(args.world, console)
+    if isinstance(world, LookedUpWorld):
+        raise CommandError("--dry-run estimates configurations that train on frames; name a world, or a file of it")
     try:
         config = with_published(config, args.diffusion, args.dino)
         estimate = estimate_training(config, world, gpus=args.gpus, tflops=args.tflops, bf16=args.precision != "fp32")

@@ -81,7 +81,7 @@ def read_shots(folder: SceneFolder, size: int) -> list[Shot]:
         picture = shrunk(passes.color, size)
         surfaces = stages.render_gbuffer(stage, scene, size, size)
         if surfaces.surfaced.any():
-            seen = replace(passes_of(surfaces), color=picture, base=None)
+            seen = replace(passes_of(surfaces), color=picture, base=None, lit=True)
             shots.append(Shot(scene, seen, surfaces))
         else:
             every = passes.ids.shape[0] // size
@@ -192,6 +192,10 @@ class LookedUpWorld:
     """Files of `write_looked_up`, opened: each a dictionary of arrays."""
 
     scenes: list[dict[str, np.ndarray]]
+
+    def __len__(self) -> int:
+        """How many frames there are."""
+        return sum(len(scene["color"]) for scene in self.scenes)
 
     @property
     def slots(self) -> int:

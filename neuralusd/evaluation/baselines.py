@@ -8,9 +8,13 @@ import numpy as np
 import torch
 
 from ..models.landing import nearest_in_front
+from ..models.lookup import look_up
+from ..pipelines.render import NeuralUSDPipeline
+from ..surfaces.gbuffer import gbuffer_of_views
 from ..training.build import build_pipeline
-from ..training.config import MINI
+from ..training.config import MINI_SPLAT
 from .pairs import Pair, with_tokens
+from .surfaces import surfaces_of
 
 
 def copy_source(pair: Pair) -> np.ndarray:
@@ -19,14 +23,24 @@ def copy_source(pair: Pair) -> np.ndarray:
 
 
 def landed_tokens(pairs: Sequence[Pair]) -> list[np.ndarray]:
-    """What lands in the target of untrained `mini`, whose tokens are the crops' pixels: tokens without a denoiser."""
-    pipeline = build_pipeline(MINI)
+    """What untrained `mini-splat` lands in the target, its tokens the crops' pixels: tokens without a denoiser."""
+    pipeline = build_pipeline(MINI_SPLAT)
     pipeline.set_progress_bar_config(disable=True)
     # With the last layer at zero, which it starts as, the one step gives the landed picture.
     return [
         pipeline(with_tokens(pipeline, pair), num_inference_steps=1, guidance_scale=1.0, output_type="np").images[0]
         for pair in pairs
     ]
+
+
+def looked_up(pipeline: NeuralUSDPipeline, pairs: Sequence[Pair]) -> list[np.ndarray]:
+    """What is looked up of the target's surfaces in the source frame, without any network."""
+    images = []
+    for pair in pairs:
+        scene, (height, width) = with_tokens(pipeline, pair), pair.truth.shape[:2]
+        surfaces = surfaces_of(scene, height, width) or gbuffer_of_views(scene, height, width)
+        images.append(look_up(scene, surfaces).picture.permute(1, 2, 0).numpy())
+    return images
 
 
 def splat_source(pair: Pair) -> np.ndarray:

@@ -91,6 +91,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=tuple(dict.fromkeys((*SPLITS, *ORBIT_SPLITS))),
         help="may be repeated (default: all)",
     )
+    parser.add_argument(
+        "--size",
+        type=int,
+        action="append",
+        metavar="PX",
+        help=f"pixels of the pictures of {CONTROL}, of which the world's are a multiple; may be repeated (default: the "
+        "world's)",
+    )
     parser.add_argument("--pairs", type=int, default=96, help="source and target frames a split (default: %(default)s)")
     parser.add_argument(
         "--cases",
@@ -181,7 +189,7 @@ def run(args: argparse.Namespace, note: Note | None = None) -> dict[str, Any]:
     from ..backends import DEFAULT_BACKEND, ROOMS_BACKEND, load_backend
     from ..datasets.frames import frames
     from .lifts_command import prepare_lifts, run_lifts
-    from .pairs import Frame
+    from .pairs import Frame, resized
     from .resample_command import prepare_resampling, run_resampling
     from .volumes_command import prepare_volumes, run_volumes
 
@@ -216,7 +224,8 @@ def run(args: argparse.Namespace, note: Note | None = None) -> dict[str, Any]:
     for split in splits:
         found = [Frame(*frame) for frame in frames(args.world, split)]
         if CONTROL in parts:
-            _control(current, split, found)
+            for size in args.size or [None]:
+                _control(current, split, found if size is None else [resized(frame, size) for frame in found], size)
         if RECONSTRUCTION in parts:
             _reconstruction(current, split, found)
         if EDITS in parts or SEQUENCE in parts:
@@ -245,7 +254,7 @@ def command_line(args: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def _control(current: Run, split: str, found: list[Frame]) -> None:
+def _control(current: Run, split: str, found: list[Frame], size: int | None = None) -> None:
     from .control import COLUMNS, evaluate_control
     from .locality import COLUMNS as LOCALITY_COLUMNS
     from .locality import evaluate_locality
@@ -268,12 +277,13 @@ def _control(current: Run, split: str, found: list[Frame]) -> None:
     locality = evaluate_locality(
         next(iter(current.pipelines.values())), [pair.source for pair in pairs[:32]], seed=args.seed
     )
-    contact_sheet(table.images).save(current.output / f"{split}.png")
+    name = split if size is None else f"{split}_{size}"
+    contact_sheet(table.images).save(current.output / f"{name}.png")
     text = f"{markdown(table.rows, COLUMNS)}\n\n### Edit locality\n\n{markdown(locality, LOCALITY_COLUMNS)}"
     if current.lpips is None:
         text += f"\n\n{NO_LPIPS}"
     content = {"rows": table.rows, **table.settings, "locality": locality, "command": current.command}
-    current.add(CONTROL, split, content, text, f"{len(pairs)} pairs")
+    current.add(CONTROL, name, content, text, f"{len(pairs)} pairs")
 
 
 def _reconstruction(current: Run, split: str, found: list[Frame]) -> None:

@@ -11,10 +11,11 @@ import torch
 from tqdm import tqdm
 
 from ..pipelines.render import NeuralUSDPipeline
-from .baselines import copy_source, splat_source
+from .baselines import copy_source, looked_up, splat_source
 from .lpips import Lpips
 from .metrics import psnr, ssim
 from .pairs import Pair, with_tokens
+from .surfaces import surfaces_of
 
 # What each row leaves out of the condition.
 ABLATIONS: dict[str, Sequence[str]] = {
@@ -26,6 +27,7 @@ ABLATIONS: dict[str, Sequence[str]] = {
     "{}, landing off": ("landing",),
     "{}, cross-attention off": ("attention",),
 }
+LOOKED_UP = "looked up, no network"
 PARTS = {"": None, " foreground": True, " background": False}
 METRICS = tuple(metric + part for metric in ("PSNR", "SSIM", "LPIPS") for part in PARTS)
 # Mean over pairs of the difference in PSNR to the first pipeline's row, and the standard error of that mean.
@@ -63,6 +65,7 @@ def evaluate_control(
         "copy source": [copy_source(pair) for pair in pairs],
         "depth splat, holes from source": [splat_source(pair) for pair in pairs],
         **{name: list(images) for name, images in (baselines or {}).items()},
+        LOOKED_UP: looked_up(next(iter(pipelines.values())), pairs),
     }
     for name, pipeline in pipelines.items():
         scenes = [with_tokens(pipeline, pair) for pair in tqdm(pairs, desc=f"{name}: encode", leave=False)]
@@ -73,9 +76,14 @@ def evaluate_control(
             for start in tqdm(range(0, len(scenes), batch_size), desc=row.format(name), leave=False):
                 part = scenes[start : start + batch_size]
                 generators = [torch.Generator("cpu").manual_seed(seed + start + i) for i in range(len(part))]
+                height, width = pairs[start].truth.shape[:2]
+                surfaces = [surfaces_of(scene, height, width) for scene in part] if pipeline.looks_up else [None]
                 rendered += list(
                     pipeline(
                         part,
+                        surfaces=None if None in surfaces else surfaces,  # type: ignore[arg-type]
+                        height=height,
+                        width=width,
                         num_inference_steps=steps,
                         guidance_scale=guidance,
                         generator=generators,

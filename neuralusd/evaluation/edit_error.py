@@ -76,7 +76,9 @@ def evaluate_edits(
         check_sizes(renderers, before)
         tokens = {name: renderer.encode(before) for name, renderer in renderers.items()}
         own = {
-            name: renderer.render(with_asset_tokens(before.scene, tokens[name]), seed + index)
+            name: renderer.render(
+                with_asset_tokens(before.scene, tokens[name]), seed + index, size=before.passes.ids.shape
+            )
             for name, renderer in renderers.items()
         }
         for kind, truth in found.edits.items():
@@ -91,7 +93,10 @@ def evaluate_edits(
                 images[SPLAT] = (splat_source(Pair(before, after)), before.picture)
             for name, renderer in renderers.items():
                 scene = with_asset_tokens(after.scene, edited_tokens(renderer, edit, tokens[name], donor))
-                images[f"{name}, not held"] = (renderer.render(scene, seed + index), own[name])
+                images[f"{name}, not held"] = (
+                    renderer.render(scene, seed + index, size=where.shape),
+                    own[name],
+                )
                 # The product's own footprint decides what is held, and not a word of the truth.
                 mask = footprint(with_asset_tokens(before.scene, tokens[name]), scene, *where.shape)
                 if not mask.all():
@@ -158,7 +163,7 @@ def check_sizes(renderers: Mapping[str, Renderer], frame: Frame) -> None:
     """Raises ValueError for a backend that renders another size than the frame has."""
     height, width = frame.passes.ids.shape
     for name, renderer in renderers.items():
-        if (height, width) != (renderer.size, renderer.size):
+        if not renderer.pipeline.looks_up and (height, width) != (renderer.size, renderer.size):
             raise ValueError(
                 f"'{name}' renders {renderer.size} x {renderer.size} pixels, but the world's frames have "
                 f"{width} x {height}; make a world of its size (neuralusd data furniture --resolution {renderer.size})"

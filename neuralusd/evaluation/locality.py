@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from ..pipelines.render import NeuralUSDPipeline
 from ..scene import Scene
 from .metrics import psnr
 from .pairs import Frame
+from .surfaces import surfaces_of
 
 COLUMNS = ("PSNR outside", "PSNR inside", "seam")
 
@@ -36,13 +38,17 @@ def evaluate_locality(
         if after is None:
             continue
         size = pipeline.config.sample_size
-        where = footprint(scene, after, size, size)
+        where = footprint(scene, after, *((size, size) if not pipeline.looks_up else frame.passes.ids.shape))
         if where.all():
             continue
 
-        def render(target: Scene, number: int = seed + index, **held: np.ndarray) -> np.ndarray:
+        def render(
+            target: Scene, number: int = seed + index, shape: tuple[int, ...] = where.shape, **held: np.ndarray
+        ) -> np.ndarray:
             generator = torch.Generator("cpu").manual_seed(number)
-            return pipeline(target, generator=generator, output_type="np", **held).images[0]  # type: ignore[arg-type]
+            surfaces = surfaces_of(target, shape[0], shape[1]) if pipeline.looks_up else None
+            options: dict[str, Any] = {"surfaces": surfaces, "generator": generator, **held}
+            return pipeline(target, output_type="np", **options).images[0]
 
         before = render(scene)
         for name, image in (

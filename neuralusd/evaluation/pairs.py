@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from ..datasets.looked_up import shrunk
 from ..pipelines.render import NeuralUSDPipeline
 from ..scene import Passes, Scene
 
@@ -18,6 +20,17 @@ class Frame:
     name: str
     scene: Scene
     passes: Passes
+
+
+def resized(frame: Frame, size: int) -> Frame:
+    """A frame at `size` pixels, which its picture is a multiple of. Raises ValueError where it is not."""
+    assert frame.passes.color is not None
+    every = frame.passes.ids.shape[0] // max(size, 1)
+    color = shrunk(frame.passes.color, size)
+    part = np.s_[every // 2 :: every, every // 2 :: every]
+    names = ("ids", "depth", "points", "normals")
+    passes: dict[str, Any] = {name: None if (v := getattr(frame.passes, name)) is None else v[part] for name in names}
+    return replace(frame, passes=Passes(**passes, color=color))
 
 
 @dataclass

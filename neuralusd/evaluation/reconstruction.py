@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
-from ..training.config import MINI
+from ..training.config import MINI_SPLAT
 from .baselines import copy_source, landed_tokens, splat_source
 from .diffusers_baselines import BASELINES, STEPS, WeightsNotFound, load_baseline
 from .edit_error import check_sizes
@@ -42,7 +42,7 @@ def inverse_rmse(images: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> 
 def landed_rows(pairs: Sequence[Pair]) -> dict[str, list[np.ndarray]]:
     """The row of what lands without a denoiser, a picture a pair; none for frames that are not of `mini`'s size."""
     sizes = {pair.target.passes.ids.shape for pair in pairs}
-    return {LANDED: landed_tokens(pairs)} if sizes == {(MINI.resolution, MINI.resolution)} else {}
+    return {LANDED: landed_tokens(pairs)} if sizes == {(MINI_SPLAT.resolution, MINI_SPLAT.resolution)} else {}
 
 
 def evaluate_reconstruction(
@@ -87,7 +87,7 @@ def evaluate_reconstruction(
     for name, renderer in renderers.items():
         made = [
             [
-                renderer.render(with_tokens(renderer.pipeline, pair), seed + index)
+                renderer.render(with_tokens(renderer.pipeline, pair), seed + index, size=pair.truth.shape[:2])
                 for index, pair in enumerate(tqdm(group, desc=f"{name}: {axis}", leave=False))
             ]
             for axis, group in zip(COLUMNS, (still, pairs), strict=True)

@@ -11,6 +11,7 @@ import torch
 from ..pipelines.render import NeuralUSDPipeline
 from ..scene import Scene, Tokens
 from .pairs import Frame
+from .surfaces import surfaces_of
 
 AssetTokens = Mapping[str, Mapping[str, Tokens]]
 """Path to modality to tokens."""
@@ -33,11 +34,24 @@ class Renderer:
         return self.pipeline.encode(frame.scene, frame.passes, source=frame.name).tokens
 
     def render(
-        self, scene: Scene, seed: int, *, held: np.ndarray | None = None, footprint: np.ndarray | None = None
+        self,
+        scene: Scene,
+        seed: int,
+        *,
+        held: np.ndarray | None = None,
+        footprint: np.ndarray | None = None,
+        size: tuple[int, ...] | None = None,
     ) -> np.ndarray:
-        """(H, W, 3) in 0..1 of a scene with tokens; outside of `footprint` (H, W) it keeps to `held` (H, W, 3)."""
+        """(H, W, 3) in 0..1 of a scene with tokens; outside of `footprint` (H, W) it keeps to `held` (H, W, 3).
+
+        `size` (height, width) of pipelines that draw at any; None is that of `held`, else what they were trained at.
+        """
+        height, width = size or ((self.size, self.size) if held is None else held.shape[:2])
         return self.pipeline(
             scene,
+            surfaces=surfaces_of(scene, height, width) if self.pipeline.looks_up else None,
+            height=height,
+            width=width,
             num_inference_steps=self.steps,
             guidance_scale=self.guidance,
             generator=torch.Generator("cpu").manual_seed(seed),

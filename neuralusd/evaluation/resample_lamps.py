@@ -120,14 +120,17 @@ def evaluate_lamps(renderers: Mapping[str, Renderer], truths: Sequence[LampTruth
         for row, renderer in renderers.items():
             tokens = renderer.encode(before)
             scene, without = with_asset_tokens(before.scene, tokens), with_asset_tokens(after.scene, tokens)
-            own = renderer.render(scene, seed + number)
-            images[row] = (own, renderer.render(without, seed + number))
+            own = renderer.render(scene, seed + number, size=lit.shape)
+            images[row] = (own, renderer.render(without, seed + number, size=lit.shape))
             mask = footprint(scene, without, *lit.shape)
             if not mask.all():
                 held = renderer.render(without, seed + number, held=before.picture, footprint=mask)
                 images[f"{row}, held"] = (before.picture, held)
             told = with_asset_tokens(after.scene, renderer.encode(after))
-            images[f"{row}, from the tokens of the true answer"] = (own, renderer.render(told, seed + number))
+            images[f"{row}, from the tokens of the true answer"] = (
+                own,
+                renderer.render(told, seed + number, size=lit.shape),
+            )
         for row, (with_lamps, without_lamps) in images.items():
             drawn = luminance(with_lamps) - luminance(without_lamps)
             values = {

@@ -74,10 +74,10 @@ def evaluate_sequence(
             for number, edit in enumerate(edits):
                 tokens = edited_tokens(renderer, edit, tokens, donors[number])
                 scenes.append(with_asset_tokens(shots[number + 1].scene, tokens))
-            first = renderer.render(scenes[0], seed + index)
+            first = renderer.render(scenes[0], seed + index, size=shots[0].passes.ids.shape)
             held, free = [first], [first]
             for earlier, later in zip(scenes[:-1], scenes[1:], strict=True):
-                image = renderer.render(later, seed + index)
+                image = renderer.render(later, seed + index, size=shots[0].passes.ids.shape)
                 free.append(image)
                 mask = footprint(earlier, later, *touched.shape)
                 kept = renderer.render(later, seed + index, held=held[-1], footprint=mask) if not mask.all() else image

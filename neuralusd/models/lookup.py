@@ -26,6 +26,8 @@ from .fill import fill_holes
 # What is looked up of each pixel: colour (3), whether a picture saw it, whether anything is known of it, the shaded
 # colour (3), the normal in camera space (3), relative log depth, whether it is an object's, whether it is a surface.
 CHANNELS = 14
+# The first of each of them.
+COLOR, SEEN, KNOWN, SHADED, NORMAL, DEPTH, FOREGROUND, SURFACE = 0, 3, 4, 5, 8, 11, 12, 13
 # A point belongs to the surface that a view saw where its depth is within this part of the depths around.
 _SAME = 0.012
 # A donor's points, at most so many; of them this many make a colour; what a normal counts beside a place in the box.
@@ -107,8 +109,16 @@ def _of_asset(
     gain = np.array(pictures[0].gain, np.float32) if pictures else np.ones(3, np.float32)
     seen = (weight > 0).astype(np.float32)
     plain, known = lit * gain, np.full(len(samples), float(surfaced), np.float32)
+    sky = samples.depth >= IS_SKY
+    if pictures and sky.any():
+        # A sky has no materials: what is not seen of it is as what is, and where none is seen nothing is known.
+        shown = [view.color[np.isfinite(view.depth) & (view.depth >= IS_SKY)] for view in pictures]
+        pixels = np.concatenate(shown)
+        plain[sky] = pixels.mean(0) / 255 if len(pixels) else 0
+        known[sky] = float(len(pixels) > 0)
     albedo = [view for view in views.values() if view.kind == ALBEDO]
-    if albedo and not surfaced:
+    # What was seen of base colours is asked where the stage does not say, or where it was told them beside a picture.
+    if albedo and (pictures or not surfaced):
         base, share = _from_views(albedo, samples)
         plain = np.where(
             share[:, None] > 0, linear_to_srgb(srgb_to_linear(base) * samples.shade[:, None]) * gain, plain

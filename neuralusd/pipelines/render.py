@@ -225,15 +225,16 @@ class NeuralUSDPipeline(DiffusionPipeline):
         return result
 
     def _views(self, scene: Scene, asset: Asset, passes: Passes, mask: np.ndarray, source: str) -> dict[str, View]:
-        """What the picture shows of an asset: with its light, unless the picture is the stage's own base colours."""
+        """What the picture shows of an asset: in its light, and its plain base colour where that is known."""
         height, width = passes.ids.shape
         if asset.role == BACKGROUND:
             shown = [number for number, each in enumerate(scene.assets) if each.role != BACKGROUND]
             mask = ~np.isin(passes.ids, shown)
         if not mask.any():
             return {}
-        kind = PICTURE if passes.base is None else ALBEDO
-        return {kind: capture(asset, mask, passes, scene.camera.fitted(width / height), kind, source)}
+        kinds = [*([PICTURE] if passes.lit else []), *([ALBEDO] if passes.base is not None else [])]
+        camera = scene.camera.fitted(width / height)
+        return {kind: capture(asset, mask, passes, camera, kind, source) for kind in kinds}
 
     def _tokens(
         self,
@@ -399,6 +400,11 @@ class NeuralUSDPipeline(DiffusionPipeline):
         return NeuralUSDPipelineOutput(images=result)
 
     @property
+    def looks_up(self) -> bool:
+        """Whether it asks what views saw of the surfaces of an image (`surfaces`)."""
+        return self.asset_tokenizer.config.lookup is not None
+
+    @property
     def _multiple(self) -> int:
         """What the sides of a picture are padded to a multiple of."""
         return self.vae_scale_factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
@@ -433,7 +439,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
             token_tensors(scenes, modality, (_area(self.encoder(modality).grid), self.encoder(modality).token_dim))
             for modality in MODALITIES
         )
-        if self.asset_tokenizer.config.lookup is None:
+        if not self.looks_up:
             appearance = transfer_appearance(appearance, geometry)
         dropped: list[set[str]] = [set(drop)]
         weights = [float(scale)]
@@ -451,7 +457,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
         conditions = self._tokenize(
             target.repeat(times), appearance.to(device).repeat(times), geometry.to(device).repeat(times), keep
         )
-        if self.asset_tokenizer.config.lookup is not None:
+        if self.looks_up:
             found = [
                 self._looked_up(scene, None if given is None else given[row], size, names)
                 for names in dropped

@@ -21,7 +21,7 @@ class NeuralViewAPI(MultipleApplySchema):
     schemaIdentifier = "NeuralViewAPI"
     propertyNamespacePrefix = "neural:view"
     schemaAttributeNames = (
-        "picture",
+        "color",
         "depth",
         "depthRange",
         "viewTransform",
@@ -33,15 +33,15 @@ class NeuralViewAPI(MultipleApplySchema):
         "source",
     )
 
-    def GetPictureAttr(self) -> Usd.Attribute:
-        """`uchar[] neural:view:<name>:picture`. The crop as the bytes of a PNG file: H x W pixels, RGB, 8 bits a
-        channel, sRGB. No fallback.
+    def GetColorAttr(self) -> Usd.Attribute:
+        """`uchar[] neural:view:<name>:color`. The crop as the bytes of a PNG file: H x W pixels, RGB, 8 bits a channel,
+        sRGB. No fallback.
         """
-        return self._attr(self._property("picture"))
+        return self._attr(self._property("color"))
 
-    def CreatePictureAttr(self, defaultValue: Any = None, writeSparsely: bool = False) -> Usd.Attribute:
-        """Authors `neural:view:<name>:picture`, with `defaultValue` where given; see GetPictureAttr."""
-        return self._create_attr(self._property("picture"), "uchar[]", False, defaultValue, writeSparsely)
+    def CreateColorAttr(self, defaultValue: Any = None, writeSparsely: bool = False) -> Usd.Attribute:
+        """Authors `neural:view:<name>:color`, with `defaultValue` where given; see GetColorAttr."""
+        return self._create_attr(self._property("color"), "uchar[]", False, defaultValue, writeSparsely)
 
     def GetDepthAttr(self) -> Usd.Attribute:
         """`uchar[] neural:view:<name>:depth`. The crop's depths along the viewing axis as the bytes of a PNG file: H x

@@ -8,11 +8,13 @@ from .edits import donor_prim, move, replace_background, rotate, scale, set_box,
 from .gbuffer import render_gbuffer, surfaces_of
 from .geometry import Piece, gather_meshes
 from .open import composition_problems, open_stage
+from .orbit import orbit_views
 from .passes import render_passes
 from .pose import write_pose
 from .read import read
 from .settings import image_size, render_settings
 from .sidecar import save, sidecar, sidecar_path
+from .views_io import write_surfaces
 from .volume import read_volume
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "image_size",
     "move",
     "open_stage",
+    "orbit_views",
     "read",
     "read_camera",
     "read_volume",
@@ -47,5 +50,6 @@ __all__ = [
     "surfaces_of",
     "take_tokens",
     "write_pose",
+    "write_surfaces",
     "write_tokens",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -11,6 +12,7 @@ from ..scene import Asset, Camera, GBuffer, Scene, Surface
 from ..surfaces.gbuffer import Look, Surfaces, gbuffer
 from ..surfaces.pieces import Placed
 from ..surfaces.rays import Hits
+from .bounds import Transforms
 from .geometry import Piece, gather_meshes
 from .shade import Shader
 from .walk import PROXY, Owners
@@ -34,11 +36,14 @@ def render_gbuffer(stage: Usd.Stage, scene: Scene, height: int, width: int, anti
 
 
 class StageSurfaces(Surfaces):
-    """The surfaces that a stage's scene shows, ready for rays."""
+    """The surfaces that a stage's scene shows, ready for rays; `pieces` where only some of its geometry is wanted."""
 
-    def __init__(self, stage: Usd.Stage, scene: Scene, camera: Camera, sheets: bool = True):
-        pieces = drawn(gather_meshes(stage, scene.time), scene)
-        super().__init__(scene, camera, pieces, owners_of(pieces, scene), sheets=sheets)
+    def __init__(
+        self, stage: Usd.Stage, scene: Scene, camera: Camera, sheets: bool = True, pieces: list[Piece] | None = None
+    ):
+        pieces = drawn(gather_meshes(stage, scene.time), scene) if pieces is None else pieces
+        owners = owners_of(pieces, scene)
+        super().__init__(scene, camera, _posed(pieces, owners, stage, scene), owners, sheets=sheets)
         self.shader = Shader(self.pieces, self.caster, scene.time, scene.up_axis)
 
     def material_opacity(self, hits: Hits) -> np.ndarray:
@@ -63,6 +68,21 @@ class StageSurfaces(Surfaces):
         # A transform that mirrors turns the order of corners around.
         turns = np.linalg.det(piece.local_to_world[:3, :3]) * np.linalg.det(surface.transform[:3, :3])
         return moved, 1.0 if turns > 0 else -1.0
+
+
+def _posed(pieces: list[Piece], owners: np.ndarray, stage: Usd.Stage, scene: Scene) -> list[Piece]:
+    """The pieces where the scene has their assets, which may have been moved since it was read."""
+    transforms, moves = Transforms(stage, scene.time), {}
+    for index, asset in enumerate(scene.assets):
+        there = transforms.local_to_world(stage.GetPrimAtPath(asset.path))
+        if not np.allclose(there, asset.local_to_world, rtol=1e-9, atol=1e-12) and abs(np.linalg.det(there)) > 0:
+            moves[index] = np.linalg.inv(there) @ asset.local_to_world
+    if not moves:
+        return pieces
+    return [
+        replace(piece, local_to_world=piece.local_to_world @ moves[int(owner)]) if int(owner) in moves else piece
+        for piece, owner in zip(pieces, owners, strict=True)
+    ]
 
 
 def drawn(pieces: list[Piece], scene: Scene) -> list[Piece]:

@@ -9,9 +9,8 @@ from pxr import Usd
 
 from ..colors import linear_to_srgb
 from ..scene import Camera, Passes, Scene
-from ..surfaces.gbuffer import facing_normals, illumination
+from ..surfaces.gbuffer import BACKDROP, facing_normals, illumination
 from .gbuffer import StageSurfaces
-from .shade import BACKDROP
 
 
 def render_passes(

@@ -11,16 +11,13 @@ import numpy as np
 from pxr import Usd, UsdGeom, UsdShade
 
 from ..scene import Camera
-from ..surfaces.gbuffer import Look, by_label, facing_normals, illumination
+from ..surfaces.gbuffer import BACKDROP, Look, by_label, facing_normals, illumination
 from ..surfaces.pieces import SheetPiece
 from ..surfaces.rays import Hits, RayCaster
 from ..surfaces.samples import ENOUGH, LAYERS, beyond
 from .geometry import Piece
 from .surface import bound_material, look, may_be_transparent
 from .walk import time_code
-
-# Linear grey of what no surface covers; sRGB 0.5.
-BACKDROP = 0.2140
 
 
 class Shader:

@@ -35,11 +35,12 @@ class StoredViews(Mapping[str, View]):
     """
 
     def __init__(self, prim: Usd.Prim, time: float | None = None):
-        self._prim, self._time = prim, time
+        # A prim lives no longer than its stage.
+        self._stage, self._prim, self._time = prim.GetStage(), prim, time
 
     @cached_property
     def _found(self) -> dict[str, NeuralViewAPI]:
-        return {api.GetName(): api for api in NeuralViewAPI.GetAll(self._prim) if api.GetPictureAttr().HasValue()}
+        return {api.GetName(): api for api in NeuralViewAPI.GetAll(self._prim) if api.GetColorAttr().HasValue()}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._found)
@@ -66,7 +67,7 @@ def write_views(prim: Usd.Prim, views: Mapping[str, View]) -> None:
     for name, view in views.items():
         api = NeuralViewAPI.Apply(prim, name)
         depth, near, far = _encoded_depth(view.depth)
-        api.CreatePictureAttr(_png(PIL.Image.fromarray(view.color)))
+        api.CreateColorAttr(_png(PIL.Image.fromarray(view.color)))
         api.CreateDepthAttr(_png(PIL.Image.fromarray(depth)))
         api.CreateDepthRangeAttr(to_usd((near, far), "float2"))
         api.CreateViewTransformAttr(to_usd(view.transform, "matrix4d"))
@@ -112,7 +113,7 @@ def _read_view(api: NeuralViewAPI, time: float | None) -> View:
         value = attribute.Get(code) if attribute else None
         return fallback if value is None else value
 
-    picture, depth = (get(a, None) for a in (api.GetPictureAttr(), api.GetDepthAttr()))
+    picture, depth = (get(a, None) for a in (api.GetColorAttr(), api.GetDepthAttr()))
     transform, lens, crop = (get(a, None) for a in (api.GetViewTransformAttr(), api.GetLensAttr(), api.GetCropAttr()))
     if any(value is None for value in (picture, depth, transform, lens, crop)):
         raise TokensError(f"{where} is not whole. Encode the prim again.")

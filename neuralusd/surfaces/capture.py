@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
+from ..colors import linear_to_srgb, srgb_to_linear
 from ..scene import BACKGROUND, PICTURE, Asset, Camera, Passes, View
 from .sheets import SKY
 
 # Pixels that a crop is wider than its asset, and how far the colours within an outline are carried over it: there a
 # pixel shows what is behind, too.
 _MARGIN, _CARRIED = 3, 3
+# How bright the shaded view lights a surface, in the mean.
+_EVEN = 0.8
 # A picture that is larger is taken smaller (pixels of its longer side).
 LARGEST = 1024
 
@@ -43,10 +46,11 @@ def capture(
     assert seen is not None
     pure = binary_erosion(shown, np.ones((3, 3)), border_value=1)
     color = _carried(seen[part].astype(np.float32), pure)
+    even = passes.shaded if kind == PICTURE else linear_to_srgb(_EVEN * srgb_to_linear(seen))
     gain = np.ones(3)
-    if kind == PICTURE and passes.shaded is not None and finite.any():
+    if passes.lit and passes.color is not None and even is not None and finite.any():
         sample = (pure if pure.any() else shown) & finite
-        plain, lit = passes.shaded[part][sample].astype(np.float64), seen[part][sample].astype(np.float64)
+        plain, lit = (values[part][sample].astype(np.float64) for values in (even, passes.color))
         gain = np.clip((plain * lit).sum(0) / np.maximum((plain * plain).sum(0), 1e-9), 0.1, 10)
     every = -(-max(height, width) // LARGEST)
     return View(

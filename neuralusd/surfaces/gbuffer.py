@@ -17,6 +17,8 @@ from .sheets import IS_SKY, SKY, sheet_pieces
 
 # Linear. The lamp at the camera lights what faces it, the sky from above, the ground from below.
 LAMP, SKY_LIGHT, GROUND = 0.6, 0.45, 0.25
+# Linear grey of what no surface covers; sRGB 0.5.
+BACKDROP = 0.2140
 # Linear base colour of what has no material; sRGB 0.735.
 _PLAIN = 0.5
 
@@ -87,14 +89,26 @@ class Surfaces:
         """As `neuralusd.surfaces.samples.sample`."""
         return sample(self.caster, self.camera, (height, width), self.opacity, antialias, everywhere)
 
-    def opacity(self, hits: Hits) -> np.ndarray:
-        """(N,) how much hits hide: opacity of their material, presence of their asset, outline of what was seen."""
-        out = self.material_opacity(hits) * self.presence[hits.piece]
+    def opacity(self, hits: Hits, through: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) how much hits hide: opacity of their material, presence of their asset, outline of what was seen.
+
+        Args:
+            through: (N,) the asset that is only partly there and that the ray has passed, -1 for none. Of that asset it
+                meets nothing more.
+
+        Returns:
+            The opacities, and what the rays will have passed.
+        """
+        if not len(hits.ray):
+            return np.zeros(0), through
+        owner, presence = self.owners[hits.piece], self.presence[hits.piece]
+        out = self.material_opacity(hits) * presence * ((owner != through) | (owner < 0))
+        through = np.where((presence < 1) & (out > 0), owner, through)
         for number, here in by_label(hits.piece):
             piece = self.pieces[number]
             if isinstance(piece, SheetPiece) and piece.outline is not None:
                 out[here] *= piece.outline(_on_sheet(piece, hits[here]))
-        return out
+        return out, through
 
     def material_opacity(self, hits: Hits) -> np.ndarray:
         """(N,) opacity of the materials of hits."""
@@ -146,6 +160,7 @@ def passes_of(surfaces: GBuffer) -> Passes:
         normals=normals.reshape(*size, 3),
         base=linear_to_srgb(surfaces.image(surfaces.color)).astype(np.float32),
         shaded=linear_to_srgb(light).astype(np.float32),
+        lit=False,
     )
 
 
@@ -250,7 +265,7 @@ def _sky(parts: list[GBuffer], scene: Scene, camera: Camera, size: tuple[int, in
         depth=np.full(count, SKY, np.float32),
         normals=black,
         color=black,
-        emission=black,
+        emission=black + np.float32(BACKDROP),
         roughness=np.ones(count, np.float32),
         metallic=np.zeros(count, np.float32),
         shade=np.zeros(count, np.float32),

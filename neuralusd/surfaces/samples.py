@@ -18,6 +18,10 @@ LAYERS, ENOUGH = 16, 1 / 255
 _CREASE, _STEP = 0.85, 0.04
 
 
+# Of hits, and what their rays have passed: how much they hide (N,), and what the rays will have passed.
+Opacity = Callable[[Hits, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
 @dataclass
 class Samples:
     """Hits of rays, each `weight` (N,) of its `pixel` (N,); `origins`, `directions` (N, 3) of their rays. `first` (N,)
@@ -35,15 +39,15 @@ def sample(
     caster: RayCaster,
     camera: Camera,
     size: tuple[int, int],
-    opacity: Callable[[Hits], np.ndarray],
+    opacity: Opacity,
     antialias: int = 3,
     everywhere: bool = False,
 ) -> Iterator[Samples]:
     """Samples of an image of `size` (height, width), in parts of some hundred thousand.
 
     Args:
-        opacity: of hits, (N,) 0 to 1. antialias: a pixel that shows an edge is cast through antialias x antialias
-            times; 1 is once. everywhere: every pixel is.
+        opacity: see `neuralusd.surfaces.gbuffer.Surfaces.opacity`. antialias: a pixel that shows an edge is cast through
+            antialias x antialias times; 1 is once. everywhere: every pixel is.
     """
     height, width = size
     pixels = np.arange(height * width)
@@ -75,7 +79,7 @@ def _finer(
     caster: RayCaster,
     camera: Camera,
     size: tuple[int, int],
-    opacity: Callable[[Hits], np.ndarray],
+    opacity: Opacity,
     antialias: int,
     pixels: np.ndarray,
 ) -> Iterator[Samples]:
@@ -98,7 +102,7 @@ def _layers(
     w: np.ndarray,
     pixel: np.ndarray,
     weight: np.ndarray,
-    opacity: Callable[[Hits], np.ndarray],
+    opacity: Opacity,
 ) -> Samples:
     """What rays through places of the image meet, through what is not opaque."""
     origins, directions = camera.rays_through(h, w)
@@ -106,10 +110,11 @@ def _layers(
     start = origins - caster.eye if camera.projection == "orthographic" else np.zeros_like(origins)
     start = start + camera.clipping_range[0] * directions
     left, parts, weights, firsts = np.ones(len(h)), [], [], []
+    through_asset = np.full(len(h), -1)
     hits = caster.cast(start, directions, np.arange(len(h)))
     for _ in range(LAYERS):
         hits = hits[hits.depth <= camera.clipping_range[1]]
-        alpha = opacity(hits)
+        alpha, through_asset[hits.ray] = opacity(hits, through_asset[hits.ray])
         seen = alpha >= ENOUGH
         parts.append(hits[seen])
         weights.append((weight * left)[hits.ray[seen]] * alpha[seen])

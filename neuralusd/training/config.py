@@ -104,11 +104,11 @@ _MINI_SCHEDULER = {
 
 MINI = RenderTrainingConfig(
     unet={
-        "block_out_channels": (32, 64, 128, 192),
+        "block_out_channels": (48, 64, 96, 160),
         "down_block_types": (*("DownBlock2D",) * 3, "CrossAttnDownBlock2D"),
         "up_block_types": ("CrossAttnUpBlock2D", *("UpBlock2D",) * 3),
         "layers_per_block": 1,
-        "attention_head_dim": 6,  # diffusers' name for the number of heads
+        "attention_head_dim": 4,  # diffusers' name for the number of heads
         "norm_num_groups": 8,
         # Pixels look at tokens, not at each other, so that the cost grows with pixels and no faster.
         "only_cross_attention": True,
@@ -118,7 +118,7 @@ MINI = RenderTrainingConfig(
         "hidden_dim": 256,
         "pose_dim": 64,
         "attention_pool": 2,
-        "lookup": 1,
+        "lookup": 2,
     },
     encoder={"token_dim": 256},
     geometry_dim=64,

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ..datasets.looked_up import VARIANTS, LookedUpWorld, unpacked
+from ..models.lookup import FOREGROUND
 from ..models.tensors import CameraTensors, SceneTensors, TokenTensors
 from .config import RenderTrainingConfig
 
@@ -82,7 +83,13 @@ class LookedUpSampler:
 
     def foreground_share(self, draw: LookedUpDraw) -> float:
         """How much of the targets shows foreground assets, in 0..1."""
-        return float(self.of(draw).foreground.mean())
+        side, shares = self.config.resolution, []
+        for number, index, (top, left) in zip(
+            draw.scene.tolist(), draw.pair.tolist(), draw.corner.tolist(), strict=True
+        ):
+            shown = self.world.scenes[number]["channels"][index, 0, FOREGROUND]
+            shares.append((shown[top : top + side, left : left + side] > 191).mean())
+        return float(np.mean(shares))
 
     def of(self, draw: LookedUpDraw) -> LookedUpPairs:
         """The pairs of a draw."""
@@ -118,7 +125,8 @@ class LookedUpSampler:
         appearance, geometry = (
             self._tokens(found[name], found[f"{name}_present"]) for name in ("appearance", "geometry")
         )
-        return LookedUpPairs(self._scene(found, mirror), appearance, geometry, channels, color, channels[:, 12] > 0.5)
+        foreground = channels[:, FOREGROUND] > 0.5
+        return LookedUpPairs(self._scene(found, mirror), appearance, geometry, channels, color, foreground)
 
     def _padded(self, values: np.ndarray) -> np.ndarray:
         """(N, ...) of all slots."""
