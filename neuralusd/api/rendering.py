@@ -18,7 +18,7 @@ from ..backends import DEFAULT_BACKEND, backend_revision, load_backend
 from ..errors import TokensError
 from ..pipelines.compositing import footprint
 from ..scene import GBuffer, Passes, Scene
-from .pictures import pixels
+from .pictures import held_pixels, pixels, render_size
 from .progress import Progress, report
 from .shots import base_stage
 
@@ -55,8 +55,8 @@ def render(
         camera: path of a camera; None takes the stage's own, or frames the stage where it has none. An edit (see
             `edit_over`) is framed as the stage that it edits.
         time: time code; None reads the earliest.
-        size: (width, height) of the image in pixels, or its longer side; None takes the stage's RenderSettings, else
-            the camera's shape with 512 pixels on the longer side.
+        size: (width, height) of the image in pixels, or its longer side; None takes that of `before_image`, else the
+            stage's RenderSettings, else the camera's shape with 512 pixels on the longer side.
         backend: see `find_backend`.
         seed: the same seed gives the same image; 0 by default. steps: denoising steps.
         guidance: classifier-free guidance, 1 is none. modality_guidance: further guidance of "appearance", "geometry"
@@ -64,8 +64,8 @@ def render(
         hold: keeps what an edit did not touch: pixels outside of its footprint stay those of the image before it.
         before: the stage before the edit; None takes the one that the stage's layer names as its base (`edit_over`
             does), and holds nothing where it names none.
-        before_image: its image, a file, an image, or (H, W, 3) sRGB in 0..1; rendered where missing, and resized where
-            it is of another size.
+        before_image: its image, a file, an image, or (H, W, 3) sRGB in 0..1; rendered where missing. One of another
+            size than `size` is resized, with a PictureWarning; one of another shape is an ImageError.
         progress: called as the work goes on, over all the images that have to be rendered; may cancel.
         on_picture: called with the picture as it emerges, where there are several steps, some times a second at most.
 
@@ -83,8 +83,9 @@ def render(
     guidance = settings.get("guidance") if guidance is None else guidance
     pipeline = load_backend(backend)
     steps = steps or settings.get("steps") or pipeline.config.num_inference_steps
-    width, height = stages.image_size(stage, camera, size)
-    held = None if before_image is None else pixels(before_image, (width, height))
+    before_image = before_image if hold else None
+    width, height = render_size(stage, camera, size, before_image)
+    held = None if before_image is None else held_pixels(before_image, (width, height))
     shots = _shots(stage, camera, time, (height, width), hold, before, held is not None)
 
     image = PIL.Image.new("RGB", (width, height))
@@ -120,7 +121,7 @@ def render(
             callback_on_step_end=on_step,
         )
         image = made.images[0]
-        held = pixels(image, (width, height))
+        held = pixels(image, (height, width))
     scene, mask = shots[0].scene, shots[0].mask
     image.info["neuralusd"] = {
         "verb": "render",

@@ -259,7 +259,7 @@ class NeuralUSDPipeline(DiffusionPipeline):
         digest.update(np.round(view, 5).tobytes())
         for name, seen in views.items():
             digest.update(f"{name} {seen.kind} {seen.color.shape}".encode())
-            digest.update((seen.color >> 2).tobytes())
+            digest.update((seen.color >> 2)[~np.isinf(seen.depth)].tobytes())
         return Tokens(
             values=np.zeros((0, 0), np.float16),
             encoder=encoder.config.identifier,
