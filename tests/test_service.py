@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 import PIL.Image
 import pytest
-from pxr import Sdf, Usd
+from pxr import Gf, Sdf, Usd, UsdRender
 from services import SLOW, service, started, wait_for
 from shots import add_box, photograph, two_boxes
 from stages import new_stage
@@ -73,6 +73,47 @@ class TestVerbs:
         # The red cup is left, the blue bottle right, in the passes as in the picture.
         assert np.nonzero(cup)[1].max() < np.nonzero(bottle)[1].min()
         assert pixels[cup].mean(0).argmax() == 0 and pixels[bottle].mean(0).argmax() == 2
+
+    def test_pictures_and_passes_have_the_size_that_is_asked_for(self, client, shot, tmp_path):
+        job = client.submit("render", stage=str(shot), encode=True, passes=True, size=(96, 64))
+        [made] = job.wait()["images"]
+        with PIL.Image.open(job.download("image.png", tmp_path / "out.png")) as picture:
+            assert picture.size == (96, 64)
+        assert (made["passes"]["width"], made["passes"]["height"], made["size"]) == (96, 64, [96, 64])
+        for name in ("depth", "ids"):
+            assert os.path.getsize(job.download(made["passes"][name], tmp_path / name)) == 96 * 64 * 4
+
+    def test_else_that_of_the_stages_render_settings(self, client, shot, tmp_path):
+        stage = Usd.Stage.Open(str(shot))
+        UsdRender.Settings.Define(stage, "/Render/Settings").CreateResolutionAttr(Gf.Vec2i(48, 80))
+        stage.SetMetadata("renderSettingsPrimPath", "/Render/Settings")
+        stage.Save()
+        del stage
+        job = client.submit("render", stage=str(shot), encode=True)
+        job.wait()
+        with PIL.Image.open(job.download("image.png", tmp_path / "out.png")) as picture:
+            assert picture.size == (48, 80)
+
+    def test_a_stage_that_asks_for_more_than_a_service_makes_is_told_so(self, client, shot):
+        stage = Usd.Stage.Open(str(shot))
+        UsdRender.Settings.Define(stage, "/Render/Settings").CreateResolutionAttr(Gf.Vec2i(16000, 16000))
+        stage.SetMetadata("renderSettingsPrimPath", "/Render/Settings")
+        stage.Save()
+        del stage
+        with pytest.raises(JobFailed, match="16000x16000 is more than 75 megapixels. Give a size") as failure:
+            client.submit("render", stage=str(shot), encode=True).wait()
+        assert failure.value.code == "SceneError"
+
+    def test_assets_are_encoded_from_all_around(self, client, shot, tmp_path):
+        found = []
+        for views in (0, 3):
+            for verb, arguments in (("encode", {"views": views}), ("render", {"encode": True, "encode_views": views})):
+                job = client.submit(verb, stage=str(shot), **arguments)
+                job.wait()
+                layer = Sdf.Layer.FindOrOpen(job.download("tokens.usdc", tmp_path / f"{verb}{views}.usdc"))
+                schemas = layer.GetPrimAtPath("/World/Cup").GetInfo("apiSchemas").GetAppliedItems()
+                found.append(sum(schema.startswith("NeuralViewAPI") for schema in schemas))
+        assert found == [found[0]] * 2 + [found[0] + 3] * 2
 
     def test_only_what_has_no_tokens_is_encoded_again(self, client, shot, tmp_path):
         job = client.submit("encode", stage=str(shot))
@@ -167,6 +208,15 @@ class TestVerbs:
             ("render", {"stage": "a.usda", "steps": 0}, "steps: .*greater than or equal to 1"),
             ("render", {"stage": "a.usda", "guidance": "much"}, "guidance: .*number"),
             ("render", {"stage": "a.usda", "time": 1, "times": [1]}, "not both"),
+            ("render", {"stage": "a.usda", "size": 512}, "size: .*list"),
+            ("render", {"stage": "a.usda", "size": [512]}, "size: .*at least 2"),
+            ("render", {"stage": "a.usda", "size": [0, 512]}, "size.0: .*greater than or equal to 1"),
+            ("render", {"stage": "a.usda", "size": [16384, 16385]}, "size.1: .*less than or equal to 16384"),
+            ("render", {"stage": "a.usda", "size": [16384, 16384]}, "size: 16384x16384 are more than 75 megapixels"),
+            ("render", {"stage": "a.usda", "encode_views": 3}, "encode_views is for encode=true"),
+            ("render", {"stage": "a.usda", "encode": True, "encode_albedo": "a.png"}, "goes with encode_image"),
+            ("encode", {"stage": "a.usda", "albedo": "a.png"}, "albedo goes with image"),
+            ("encode", {"stage": "a.usda", "views": 65}, "views: .*64"),
             ("edit", {"stage": "a.usda"}, "name an edit"),
             ("edit", {"stage": "a.usda", "move": {"/World/Cup": [1, 2]}}, "move"),
             ("depict", {"stage": "a.usda"}, "depict is not built yet. This service has: .*render"),

@@ -1,10 +1,22 @@
 """How large an image is: what was asked for, what the stage's render settings say, or the camera's shape."""
 
-import pytest
-from pxr import Gf, UsdGeom, UsdRender
-from stages import add_camera, new_stage
+import json
 
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from pxr import Gf, Sdf, Usd, UsdGeom, UsdRender
+from shots import two_boxes
+from stages import add_camera, new_stage
+from tiny_backend import save_tiny_backend
+
+import neuralusd
+from neuralusd.api import open_shot, render_passes
+from neuralusd.api.pictures import PictureWarning
+from neuralusd.cli import main
 from neuralusd.errors import SceneError
+from neuralusd.images import read_provenance
 from neuralusd.stage import image_size
 from neuralusd.stage.errors import CameraError
 
@@ -142,3 +154,170 @@ def test_cameras_that_are_none(stage):
     stage.GetPrimAtPath("/Wide").GetAttribute("verticalAperture").Set(0.0)
     with pytest.raises(CameraError, match="</Wide>: its verticalAperture is 0"):
         image_size(stage)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory):
+    return str(save_tiny_backend(tmp_path_factory.mktemp("weights") / "tiny"))
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Runs a command in the test's own folder: exit status, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return status, out, err
+
+    return call
+
+
+@pytest.fixture
+def shot(run, tmp_path, backend):
+    """shot.usda in the test's folder, encoded, and edit.usda over it, in which the cup moves."""
+    two_boxes(tmp_path / "shot.usda")
+    assert run("encode", "shot.usda", "--size", 64, "--backend", backend)[0] == 0
+    assert run("edit", "shot.usda", "--move", "/World/Cup", "0,0.2,0", "-o", "edit.usda")[0] == 0
+    return tmp_path / "shot.usda"
+
+
+def size_of(path):
+    with PIL.Image.open(path) as image:
+        return image.size
+
+
+def pixels(path):
+    with PIL.Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def ask_for(shot, resolution):
+    """Gives the shot's sidecar render settings with a resolution."""
+    stage = Usd.Stage.Open(str(shot.with_name("shot.neural.usdc")))
+    render_settings(stage, resolution)
+    stage.Save()
+
+
+class TestRender:
+    @pytest.mark.parametrize(("asked", "size"), [("48x32", (48, 32)), ("20X40", (20, 40)), ("24", (24, 24))])
+    def test_a_picture_is_as_large_as_one_asks(self, run, shot, backend, asked, size):
+        status, out, _ = run("render", "shot.usda", "-o", "a.png", "--size", asked, "--backend", backend, "--json")
+        assert status == 0 and tuple(json.loads(out)["images"][0]["size"]) == size
+        assert size_of("a.png") == size and tuple(read_provenance("a.png")["size"]) == size
+
+    def test_else_as_the_stage_says(self, run, shot, backend):
+        ask_for(shot, (40, 20))
+        for options, size in (([], (40, 20)), (["--size", 20], (20, 10)), (["--size", "16x16"], (16, 16))):
+            assert run("render", "shot.usda", "-o", "a.png", "--backend", backend, *options)[0] == 0
+            assert size_of("a.png") == size
+
+    def test_another_shape_shows_more_and_distorts_nothing(self, shot):
+        stage = open_shot(shot)
+        wide, names = render_passes(stage, size=(96, 48))
+        square, _ = render_passes(stage, size=(48, 48))
+        assert wide.ids.shape == wide.depth.shape == (48, 96)
+        assert np.array_equal(wide.ids[:, 24:72], square.ids)
+        assert (square.ids == names.index("/World/Cup")).sum() > 10
+
+    def test_frames_of_another_size_are_made_again(self, run, shot, backend):
+        command = ["render", "shot.usda", "-o", "f.png", "--frames", "1:2", "--backend", backend, "--resume"]
+        assert run(*command, "--size", 16)[0] == 0
+        assert run(*command, "--size", 16)[1] == ""
+        assert run(*command, "--size", 24)[1].split() == ["f.0001.png", "f.0002.png"]
+
+    @pytest.mark.parametrize("asked", ["0x10", "10x", "10x20x30", "-5", "1e3", "20000", "10x99999", "big"])
+    def test_what_is_no_size_is_wrong_usage(self, run, asked):
+        for command in (["render", "shot.usda", "-o", "a.png"], ["encode", "shot.usda"]):
+            status, out, err = run(*command, f"--size={asked}")
+            assert status == 2 and out == "" and "--size" in err
+
+    def test_a_resolution_that_is_none_is_an_error_that_names_the_settings(self, run, shot, backend):
+        ask_for(shot, (0, 20))
+        status, _, err = run("render", "shot.usda", "-o", "a.png", "--backend", backend)
+        assert status == 1 and "</Render/Settings>, resolution" in err and "bug" not in err
+
+
+class TestHold:
+    def test_an_edit_has_the_size_of_the_picture_that_it_keeps_to(self, run, shot, backend):
+        assert run("render", "shot.usda", "-o", "before.png", "--size", "48x32", "--backend", backend)[0] == 0
+        command = ["render", "edit.usda", "-o", "after.png", "--before-image", "before.png", "--backend", backend]
+        assert run(*command)[::2] == (0, "")
+        before, after = pixels("before.png"), pixels("after.png")
+        assert after.shape == (32, 48, 3)
+        changed = (before != after).any(-1)
+        # The cup is left of the middle, the bottle right of it.
+        assert changed[:, :22].any() and not changed[:, 26:].any()
+
+    def test_a_large_picture_is_kept_pixel_by_pixel(self, shot, backend):
+        before = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 1500, 3), np.uint8))
+        image = neuralusd.render(open_shot(shot.with_name("edit.usda")), backend=backend, before_image=before)
+        same = (np.asarray(image) == np.asarray(before)).all(-1)
+        assert image.size == before.size and same[:, 800:].all() and not same.all()
+
+    def test_one_of_another_size_is_resized_and_one_says_so(self, run, shot, backend):
+        PIL.Image.new("RGB", (60, 40), "white").save(shot.with_name("before.png"))
+        command = ["render", "edit.usda", "-o", "after.png", "--before-image", "before.png", "--backend", backend]
+        status, _, err = run(*command, "--size", "48x32")
+        assert status == 0 and "before.png has 60x40 pixels" in err and "48x32" in err and "resized" in err
+        after = pixels("after.png")
+        assert after.shape == (32, 48, 3) and (after[:, 26:] == 255).all()
+        white = PIL.Image.new("RGB", (60, 40), "white")
+        with pytest.warns(PictureWarning, match="60x40"):
+            neuralusd.render(open_shot(shot.with_name("edit.usda")), backend=backend, before_image=white, size=(48, 32))
+
+    def test_one_of_another_shape_is_refused(self, run, shot, backend):
+        PIL.Image.new("RGB", (60, 40), "white").save(shot.with_name("before.png"))
+        command = ["render", "edit.usda", "-o", "after.png", "--before-image", "before.png", "--backend", backend]
+        status, _, err = run(*command, "--size", "32x32")
+        assert status == 1 and "before.png has 60x40 pixels" in err and "another shape" in err
+        assert not shot.with_name("after.png").exists()
+
+
+class TestEncode:
+    def test_the_picture_that_is_encoded_may_be_larger(self, run, shot, backend, tmp_path):
+        command = ["encode", "shot.usda", "--backend", backend, "--json"]
+        assert json.loads(run(*command, "--size", "64x64")[1])["encoded"] == []
+        assert "/World/Cup" in json.loads(run(*command, "--size", 128)[1])["encoded"]
+
+    def test_views_all_around_are_kept_with_the_tokens(self, run, shot, backend, tmp_path):
+        command = ["encode", "shot.usda", "--backend", backend, "--size", 64, "--views", 4, "-o", "around.neural.usdc"]
+        assert run(*command)[0] == 0
+        found = {layer: views(tmp_path / layer) for layer in ("shot.neural.usdc", "around.neural.usdc")}
+        assert found["around.neural.usdc"] == found["shot.neural.usdc"] + 4
+
+    def test_the_base_colours_go_with_a_picture(self, run, shot, backend, tmp_path):
+        PIL.Image.new("RGB", (64, 64), "white").save("lit.png")
+        PIL.Image.new("RGB", (64, 64), "red").save("plain.png")
+        command = ["encode", "shot.usda", "--backend", backend, "--force", "-o", "lit.neural.usdc"]
+        status, _, err = run(*command, "--albedo", "plain.png")
+        assert status == 2 and "--image" in err
+        assert run(*command, "--image", "lit.png", "--albedo", "plain.png")[0] == 0
+        assert run(*command, "--image", "lit.png", "--albedo", "gone.png")[0] == 1
+
+    @pytest.mark.parametrize("options", [["--views", 4], ["--albedo", "a.png"], ["--size", 64]])
+    def test_photographs_have_none_of_them(self, run, options):
+        status, _, err = run("encode", "photo.png", "-o", "s.usda", *options)
+        assert status == 2 and "this is for stages" in err
+
+    @pytest.mark.parametrize("count", ["-1", "65", "many"])
+    def test_what_is_no_number_of_views(self, run, count):
+        assert run("encode", "shot.usda", f"--views={count}")[0] == 2
+
+
+def views(path):
+    """How many views of the cup a layer holds."""
+    layer = Sdf.Layer.FindOrOpen(str(path))
+    schemas = layer.GetPrimAtPath("/World/Cup").GetInfo("apiSchemas").GetAppliedItems()
+    return sum(schema.startswith("NeuralViewAPI") for schema in schemas)

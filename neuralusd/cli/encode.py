@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .console import CommandError, Console
 from .files import check_output
-from .parser import UsageError, add_command, count, number, positive
+from .parser import UsageError, add_command, count, few, number, positive, size
 
 if TYPE_CHECKING:
     from ..api import Encoded
@@ -19,11 +19,13 @@ Gives every asset that a camera sees its tokens: what a neural renderer needs to
 know of its look and its shape.
 
 Of a stage, the picture that is encoded is rendered from the stage's own
-geometry and base colours, or is one that you have (--image). The tokens go into
-a layer of their own beside the stage: shot.neural.usdc over shot.usda, which is
-not touched. `neuralusd render shot.usda` finds them there. Only what changed
-since the last time is encoded again. A stage without a camera is framed from
-its front, as usdrecord does.
+geometry and base colours, or is one that you have (--image); --albedo is the
+same view in plain base colours, without its light. --views looks at each asset
+from all around as well, so that its look is whole where another asset takes it.
+The tokens go into a layer of their own beside the stage: shot.neural.usdc over
+shot.usda, which is not touched. `neuralusd render shot.usda` finds them there.
+Only what changed since the last time is encoded again. A stage without a camera
+is framed from its front, as usdrecord does.
 
 Of a photograph, a stage is made: a prim with a box for each object, the
 background, and the camera. Where the objects are comes from a detector and a
@@ -34,14 +36,14 @@ have. Without depth, objects have a box in the image only.
 EXAMPLES = """\
 examples:
   neuralusd encode shot.usda --camera /World/Cam
-  neuralusd encode shot.usda --frame 12 --image shot.0012.png
+  neuralusd encode shot.usda --frame 12 --image shot.0012.png --views 8
   neuralusd encode photo.jpg --mask masks/ --depth depth.npy -o scene.usda
   neuralusd encode photo.jpg -o scene.usda --prompt "a chair, a table" \\
       --detector IDEA-Research/grounding-dino-tiny \\
       --segmenter facebook/sam-vit-base --depth apple/DepthPro-hf
 """
 # The options that only one of the two kinds of input has.
-OF_STAGES = ("camera", "frame", "image", "asset", "force")
+OF_STAGES = ("camera", "frame", "image", "albedo", "views", "size", "asset", "force")
 OF_PHOTOS = ("detector", "segmenter", "depth", "mask", "prompt", "fov", "depth_kind", "threshold", "overwrite")
 DEPTH_FILES = (".npy", ".npz", ".png", ".tif", ".tiff", ".exr")
 
@@ -57,6 +59,17 @@ def add(commands: Any) -> None:
     stage.add_argument("--camera", metavar="PATH", help="camera prim (default: the stage's own)")
     stage.add_argument("--frame", type=number, metavar="N", help="time code (default: the earliest)")
     stage.add_argument("--image", metavar="FILE", help="a picture of the stage by this camera at this frame")
+    stage.add_argument("--albedo", metavar="FILE", help="the plain base colours by this camera, beside --image")
+    stage.add_argument(
+        "--views", type=few, metavar="N", help="looks at each asset from so many sides as well, 0 to 64 (default: 0)"
+    )
+    stage.add_argument(
+        "--size",
+        type=size,
+        metavar="WxH",
+        help="of the picture that is encoded, at most 1024: as 640x360, or as 640, the longer side, its shape as it is "
+        "(default: --image's, else the resolution of the stage's render settings, else 512)",
+    )
     stage.add_argument("--asset", action="append", metavar="PATH", help="encode this prim only; may be repeated")
     stage.add_argument("--force", action="store_true", default=None, help="encode also what has not changed")
     photo = parser.add_argument_group("photographs")
@@ -90,6 +103,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             flag = f"--{name.replace('_', '-')}"
             kind, other = ("photograph", "stages") if photo else ("stage", "photographs")
             raise UsageError(args.parser, f"argument {flag}: {args.input} is a {kind}, and this is for {other}")
+    if args.albedo and not args.image:
+        raise UsageError(args.parser, "argument --albedo: it goes with --image, the same view with its light")
     return _photo(args, console) if photo else _stage(args, console)
 
 
@@ -110,6 +125,9 @@ def _stage(args: argparse.Namespace, console: Console) -> dict[str, Any]:
                 args.camera,
                 args.frame,
                 image=args.image,
+                albedo=args.albedo,
+                views=args.views or 0,
+                size=args.size,
                 assets=args.asset,
                 backend=args.backend,
                 force=bool(args.force),

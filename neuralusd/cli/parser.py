@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..sizes import LARGEST_SIDE
+from ..video import VIDEOS
+
 # What may be written `--move PATH VALUE` as well as `--move PATH=VALUE`.
 PAIRED = {"--move", "--rotate", "--scale", "--presence", "--appearance", "--geometry", "--replace"}
 NUMBERS = re.compile(r"-[.\d][-+.,:x\deE]*")
@@ -116,6 +119,14 @@ def count(text: str) -> int:
     return value
 
 
+def few(text: str) -> int:
+    """A whole number of 0 to 64."""
+    value = int(text)
+    if not 0 <= value <= 64:
+        raise argparse.ArgumentTypeError(f"{value} is not a whole number of 0 to 64")
+    return value
+
+
 def seed(text: str) -> int:
     """A whole number of 0 to 2**63 - 1, which is what a stage can hold."""
     value = int(text)
@@ -182,9 +193,28 @@ def frames(text: str) -> list[float]:
     return out
 
 
+def size(text: str) -> tuple[int, int] | int:
+    """Pixels: width and height as 1280x720, or the longer side alone."""
+    match = re.fullmatch(r"\s*(\d{1,9})(?:\s*[xX×]\s*(\d{1,9}))?\s*", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"'{text.strip()}' is not of the form 1280x720, or 720 for the longer side")
+    sides = [int(side) for side in match.groups() if side is not None]
+    if not all(1 <= side <= LARGEST_SIDE for side in sides):
+        raise argparse.ArgumentTypeError(f"'{text.strip()}': a side has 1 to {LARGEST_SIDE} pixels")
+    return (sides[0], sides[1]) if len(sides) == 2 else sides[0]
+
+
 def png(text: str) -> Path:
     """A PNG file to write."""
     path = Path(text)
     if path.suffix.lower() != ".png":
         raise argparse.ArgumentTypeError(f"{text} is not a PNG; end its name in .png")
+    return path
+
+
+def png_or_video(text: str) -> Path:
+    """A PNG or a video to write."""
+    path = Path(text)
+    if path.suffix.lower() not in (".png", *VIDEOS):
+        raise argparse.ArgumentTypeError(f"{text} is neither a PNG nor a video; end its name in .png, .mp4 or .mov")
     return path

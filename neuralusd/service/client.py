@@ -4,7 +4,7 @@ Python 3.10 to 3.13, standard library only, one file: an extension may carry a c
 USD or the rest of neuralusd.
 
     client = connect()                                     # the user's own service, started if there is none
-    job = client.submit("render", stage="shot.usda", camera="/World/Cam", encode=True)
+    job = client.submit("render", stage="shot.usda", camera="/World/Cam", size=[1280, 720], encode=True)
     result = job.wait(on_progress=lambda event: print(event["progress"]))
     job.download("image.png", "out.png")
 """
@@ -29,7 +29,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-PROTOCOL = 1
+PROTOCOL = 2
 """What this client speaks. A service of another protocol is refused, and refuses this client."""
 
 ENDED = ("done", "failed", "cancelled")

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ..sizes import LARGEST_SIDE
 from .errors import Refused
+
+MOST_PIXELS = 75_000_000
+"""Of an image that a service makes; pictures of twice as many are not opened."""
+
+
+def _small_enough(size: list[int]) -> list[int]:
+    if len(size) == 2 and size[0] * size[1] > MOST_PIXELS:
+        raise ValueError(f"{size[0]}x{size[1]} are more than {MOST_PIXELS / 1e6:g} megapixels")
+    return size
+
 
 Text = Annotated[str, Field(min_length=1, max_length=4096)]
 Texts = Annotated[list[Text], Field(min_length=1, max_length=1000)]
@@ -15,6 +26,9 @@ Steps = Annotated[int, Field(ge=1, le=1000)]
 Guidance = Annotated[float, Field(ge=-100, le=100)]
 Vector = Annotated[list[float], Field(min_length=3, max_length=3)]
 Box = Annotated[list[float], Field(min_length=4, max_length=4)]
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+Size = Annotated[list[Side], Field(min_length=2, max_length=2), AfterValidator(_small_enough)]
+Around = Annotated[int, Field(ge=0, le=64)]
 
 
 class Verb(BaseModel):
@@ -37,15 +51,24 @@ class Encode(Verb):
     """See `neuralusd.api.encode`. Result: "encoded", "unchanged", "unseen", "camera". File: "tokens.usdc"."""
 
     verb = "encode"
-    files = ("stage", "image")
+    files = ("stage", "image", "albedo")
 
     stage: Text
     camera: Text | None = None
     time: float | None = None
     image: Text | None = None
+    albedo: Text | None = None
+    views: Around | None = None
+    size: Size | None = None
     assets: Texts | None = None
     backend: Text | None = None
     force: bool = False
+
+    @model_validator(mode="after")
+    def _agree(self) -> Encode:
+        if self.albedo is not None and self.image is None:
+            raise ValueError("albedo goes with image, the same view with its light")
+        return self
 
 
 class EncodePhoto(Verb):
@@ -75,12 +98,13 @@ class Render(Verb):
     """See `neuralusd.api.render`. Result: "images", how each was made. Files: "image.png", or "image.0001.png" ..."""
 
     verb = "render"
-    files = ("stage", "before", "before_image", "encode_image")
+    files = ("stage", "before", "before_image", "encode_image", "encode_albedo")
 
     stage: Text
     camera: Text | None = None
     time: float | None = None
     times: Annotated[list[float], Field(min_length=1, max_length=10_000)] | None = None
+    size: Size | None = None
     backend: Text | None = None
     seed: Seed | None = None
     steps: Steps | None = None
@@ -91,14 +115,19 @@ class Render(Verb):
     before_image: Text | None = None
     encode: bool = False
     encode_image: Text | None = None
+    encode_albedo: Text | None = None
+    encode_views: Around | None = None
     passes: bool = False
 
     @model_validator(mode="after")
     def _agree(self) -> Render:
         if self.time is not None and self.times is not None:
             raise ValueError("give time (one frame) or times (several), not both")
-        if self.encode_image is not None and not self.encode:
-            raise ValueError("encode_image is for encode=true")
+        for name in ("encode_image", "encode_albedo", "encode_views"):
+            if getattr(self, name) is not None and not self.encode:
+                raise ValueError(f"{name} is for encode=true")
+        if self.encode_albedo is not None and self.encode_image is None:
+            raise ValueError("encode_albedo goes with encode_image, the same view with its light")
         return self
 
 

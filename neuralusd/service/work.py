@@ -12,12 +12,15 @@ from pxr import Sdf, UsdGeom, UsdUtils
 
 from .. import stage as stages
 from ..api import base_stage, edit, edit_over, encode, encode_photo, lift, open_shot, render, render_passes, resample
+from ..api.pictures import render_size
 from ..api.shots import BASE_KEY
 from ..backends import DEFAULT_BACKEND, load_backend
+from ..errors import SceneError
 from ..images import save_image
 from ..scene import Scene
 from ..stage.variations import list_samples, variant_set
 from .confine import check_stage
+from .verbs import MOST_PIXELS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -78,6 +81,8 @@ def run_encode(task: Task) -> dict[str, Any]:
         image=given.get("image"),
         source=_source(task, given.get("image")),
         progress=lambda step, steps: task.step(step, steps, ENCODING[step]),
+        size=_pair(given.get("size")),
+        **task.get("albedo", "views"),
     )
     _save_tokens(task, stage)
     return {
@@ -99,8 +104,7 @@ def run_render(task: Task) -> dict[str, Any]:
     if given.get("encode"):
         encoding = len(ENCODING) - 1
         stage, before, result["encoded"] = _with_tokens(task, stage, before, times[0])
-    pipeline = load_backend(given.get("backend") or stages.render_settings(stage).get("backend") or DEFAULT_BACKEND)
-    size = pipeline.config.sample_size
+    size = _size(task, stage)
     for index, time in enumerate(times):
 
         def progress(step: int, steps: int, index: int = index) -> None:
@@ -111,6 +115,7 @@ def run_render(task: Task) -> dict[str, Any]:
             stage,
             given.get("camera"),
             time,
+            size=size,
             hold=hold,
             before=before,
             progress=progress,
@@ -327,7 +332,7 @@ def _encode_missing(task: Task, stage: Usd.Stage, time: float | None, picture: b
     ]
     if not missing:
         return []
-    image = given.get("encode_image") if picture else None
+    image, albedo = (given.get(name) if picture else None for name in ("encode_image", "encode_albedo"))
     done = encode(
         stage,
         given.get("camera"),
@@ -335,6 +340,8 @@ def _encode_missing(task: Task, stage: Usd.Stage, time: float | None, picture: b
         assets=missing,
         backend=backend,
         image=image,
+        albedo=albedo,
+        views=given.get("encode_views", 0),
         source=_source(task, image),
         progress=lambda step, steps: task.step(step, steps, ENCODING[step]),
     )
@@ -357,7 +364,23 @@ def _save_tokens(task: Task, stage: Usd.Stage) -> None:
     os.replace(partial, task.files / "tokens.usdc")
 
 
-def _save_passes(task: Task, stage: Usd.Stage, time: float | None, size: int, number: str) -> dict[str, Any]:
+def _pair(size: list[int] | None) -> tuple[int, int] | None:
+    return None if size is None else (size[0], size[1])
+
+
+def _size(task: Task, stage: Usd.Stage) -> tuple[int, int]:
+    """(width, height) of the images. Raises SceneError for more pixels than a service makes."""
+    given = task.arguments
+    earlier = given.get("before_image") if given.get("hold", True) else None
+    width, height = render_size(stage, given.get("camera"), _pair(given.get("size")), earlier)
+    if width * height > MOST_PIXELS:
+        raise SceneError(f"An image of {width}x{height} is more than {MOST_PIXELS / 1e6:g} megapixels. Give a size.")
+    return width, height
+
+
+def _save_passes(
+    task: Task, stage: Usd.Stage, time: float | None, size: tuple[int, int], number: str
+) -> dict[str, Any]:
     passes, names = render_passes(stage, task.arguments.get("camera"), time, size=size)
     for name, values, kind in (("depth", passes.depth, "<f4"), ("ids", passes.ids, "<i4")):
         values.astype(kind).tofile(task.files / f"{name}{number}.raw")

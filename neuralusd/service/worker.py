@@ -20,8 +20,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-# A picture is decoded to several times its pixels; twice as many as these are refused.
-MOST_PIXELS = 75_000_000
 # Progress is told so often at most; the last step of a phase always.
 EVERY = 0.05
 
@@ -63,7 +61,9 @@ class Worker:
         import torch
 
         from . import work  # noqa: F401
+        from .verbs import MOST_PIXELS
 
+        # A picture is decoded to several times its pixels; twice as many as these are refused.
         PIL.Image.MAX_IMAGE_PIXELS = MOST_PIXELS
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
         self.say("ready", device=device)
@@ -109,7 +109,7 @@ class Worker:
 
         def show(picture: Any) -> None:
             partial = folder / ".preview.png"
-            picture.save(partial, "PNG")
+            picture.save(partial, "PNG", compress_level=1)  # it is looked at once
             os.replace(partial, folder / "preview.png")
             self.say("preview", id=identifier)
 
