@@ -22,7 +22,12 @@ setup(
     package_dir={"neuralusd.usdschemas": "usdschemas"},
     package_data={
         "neuralusd.usdschemas": ["*.usda", "plugInfo.json"],
-        "neuralusd": ["py.typed", "**/plugInfo.json", *(f"weights/**/*.{x}" for x in ("safetensors", "json", "md"))],
+        "neuralusd": [
+            "py.typed",
+            "**/plugInfo.json",
+            *(f"weights/**/*.{x}" for x in ("safetensors", "json", "md")),
+            *(f"demo/stages/**/*.{x}" for x in ("usda", "usdc", "jpg")),
+        ],
     },
     install_requires=[
         "usd-core>=25.8",  # stages; the schema also loads in the USD of a DCC

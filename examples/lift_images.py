@@ -20,7 +20,7 @@ import neuralusd
 from neuralusd import stage as stages
 from neuralusd.api import LiftWarning
 from neuralusd.datasets.furniture_assets import open_library
-from neuralusd.demo import frames
+from neuralusd.demo.frames import copy_stages
 from neuralusd.evaluation.report import contact_sheet
 from neuralusd.lifting import Request, open_lifter
 from neuralusd.scene import Camera
@@ -97,18 +97,20 @@ def over_white(image: PIL.Image.Image) -> np.ndarray:
 
 def room(folder: Path) -> np.ndarray:
     """The demo's room, then with a lifted chair, then with a plant too."""
-    path = frames.copy_frame(Path(frames.__file__).parent / "frames" / "room.usda", folder)
+    [path] = copy_stages(folder, ["room"])
     stage = stages.sidecar(path)
-    neuralusd.encode(stage, passes=frames.read_passes(path, stage))
+    neuralusd.encode(stage, image=path.with_suffix(".jpg"))
     camera = stages.read(stage).camera.path
     pictures = [neuralusd.render(stage, camera, seed=1)]
     for name, place, turn, height in (
-        ("oakChair", (-0.3, 0.1, 0), -40, 1.0),
-        ("littlePlant", (-0.45, -0.2, 0), 0, 0.35),
+        ("oakChair", (0.25, -0.5, 0.011), -25, 0.95),
+        ("littlePlant", (-0.3, 0.42, 0.401), 0, 0.3),
     ):
         put(stage, folder / f"{name}.usdz", name, place, turn, height)
         pictures.append(neuralusd.render(stage, camera, seed=1))
-    return np.stack([np.asarray(image.resize((SIZE, SIZE)), np.float32) / 255 for image in pictures])
+    # The middle of each, which is half as wide again as it is high.
+    tiles = [image.resize((SIZE * 3 // 2, SIZE)).crop((SIZE // 4, 0, SIZE // 4 + SIZE, SIZE)) for image in pictures]
+    return np.stack([np.asarray(tile, np.float32) / 255 for tile in tiles])
 
 
 def put(stage: Usd.Stage, file: Path, name: str, place: tuple[float, ...], turn: float, height: float) -> None:

@@ -19,7 +19,7 @@ from pxr import Usd, UsdGeom
 import neuralusd
 from neuralusd import stage as stages
 from neuralusd.api import ResampleWarning, edit, edit_over
-from neuralusd.backends import ROOMS_BACKEND
+from neuralusd.backends import DEFAULT_BACKEND
 from neuralusd.datasets.furniture_assets import open_library
 from neuralusd.datasets.rooms import Room, sample_room
 from neuralusd.datasets.rooms_stage import write_room
@@ -115,11 +115,11 @@ def samples(stage: Usd.Stage, backend: str, **asked: Any) -> np.ndarray:
 
 
 def edits(stage: Usd.Stage, folder: Path, every: list[dict[str, Any]]) -> np.ndarray:
-    pictures = [neuralusd.render(stage, CAMERA, backend=ROOMS_BACKEND, seed=SEED)]
+    pictures = [neuralusd.render(stage, CAMERA, backend=DEFAULT_BACKEND, seed=SEED)]
     for number, asked in enumerate(every):
         edited = edit_over(stage.GetRootLayer().realPath, folder / f"edit_{id(every)}_{number}.usda")
         edit(edited, **asked)
-        pictures.append(neuralusd.render(edited, CAMERA, backend=ROOMS_BACKEND, seed=SEED))
+        pictures.append(neuralusd.render(edited, CAMERA, backend=DEFAULT_BACKEND, seed=SEED))
     return tiles(pictures)
 
 

@@ -1,4 +1,4 @@
-"""The main job on a held-out scene: the paper's Figure 1, five edits as five USD layers over one stage."""
+"""The main job on stages that come along: the paper's Figure 1, five edits as five USD layers over one stage."""
 
 from .figure import EDITS, run_demo
 

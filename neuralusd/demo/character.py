@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from pxr import Gf, Usd, UsdGeom, UsdSkel, Vt
 
+from ..stage.skin import skinned_points
 from .author import Asset
 from .shapes import Shape, cage, joined, loft
 
@@ -252,8 +253,8 @@ def _hand(side: str) -> tuple[Shape, np.ndarray]:
     ahead /= np.linalg.norm(ahead)
     thin = np.cross(way, ahead)
     rings = []
-    for at, wide, deep in ((-0.05, 0.026, 0.024), (0.0, 0.027, 0.021), (0.03, 0.037, 0.019), (0.065, 0.042, 0.017),
-                           (0.10, 0.040, 0.015), (0.14, 0.032, 0.012), (0.158, 0.016, 0.008)):  # fmt: skip
+    for at, wide, deep in ((-0.05, 0.028, 0.026), (0.0, 0.030, 0.024), (0.03, 0.043, 0.022), (0.07, 0.049, 0.020),
+                           (0.11, 0.046, 0.018), (0.15, 0.037, 0.014), (0.17, 0.018, 0.009)):  # fmt: skip
         rings.append(_ring(wrist + way * at, ahead * wide, thin * deep))
     palm = loft(np.stack(rings))
     thumb = []
@@ -316,9 +317,11 @@ def character(folder: Path) -> Path:
     for name, (shape, weights) in pieces.items():
         mesh = asset.mesh(name, shape.tiled(tiles.get(name, 1.0)), looks[name], double_sided=True, below="Body")
         _bind(mesh, weights, skeleton)
-    extent = UsdGeom.Boundable.ComputeExtentFromPlugins(body, Usd.TimeCode(FIRST))
-    if extent:
-        body.CreateExtentAttr(extent)
+    extent = body.CreateExtentAttr()
+    for frame in range(FIRST, LAST + 1):
+        every = np.concatenate(list(skinned_points(body.GetPrim(), frame).values()))
+        box = np.round([every.min(0), every.max(0)], 4).astype(np.float32)
+        extent.Set(Vt.Vec3fArray.FromNumpy(box), frame)
     for start, setter in ((FIRST, asset.stage.SetStartTimeCode), (LAST, asset.stage.SetEndTimeCode)):
         setter(start)
     asset.stage.SetTimeCodesPerSecond(24)
@@ -387,7 +390,7 @@ def _rotation(name: str, frame: int) -> Gf.Quatf:
 def studio(folder: Path) -> Path:
     """A paper backdrop that sweeps from the floor up."""
     asset = Asset(folder, "Studio")
-    paper = asset.look("Paper", (0.60, 0.47, 0.36), roughness=0.95)
+    paper = asset.look("Paper", (0.40, 0.50, 0.50), roughness=0.95)
     profile = [(-4.0, 0), (0.6, 0), (1.1, 0), (1.5, 0.08), (1.75, 0.35), (1.8, 0.8), (1.8, 3.6)]
     rings = np.array([[(x, y, z) for x in (-4.5, -1.5, 1.5, 4.5)] for y, z in profile])
     asset.mesh("Backdrop", loft(rings, (False, False), around=False), paper, double_sided=True)

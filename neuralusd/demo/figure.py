@@ -1,4 +1,4 @@
-"""Figure 1 of Neural USD, on `mini`: original, pose, appearance, geometry, background."""
+"""Figure 1 of Neural USD, on the stages that come along: original, pose, appearance, geometry, background."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
 
 from .. import stage as stages
 from ..api import edit, edit_over, encode, render
-from ..evaluation.report import contact_sheet
 from ..images import save_image
-from .frames import copy_frame, read_passes
+from .frames import SIZE, copy_stages
 
-FRAMES = Path(__file__).parent / "frames"
-# Pixels of a panel's side in the figure.
-TILE = 256
+# Pixels of a panel in the figure, of the strip that says what it is, and between panels.
+TILE, STRIP, GAP = (512, 341), 26, 8
+COLUMNS = 3
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Edit:
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
-CHAIR, ARMCHAIR, VASE = "/World/ModernArmchair_2", "/World/Armchair_1", "/World/Vase_3"
+CHAIR, ARMCHAIR, VASE = "/World/ShellChair", "/World/Armchair", "/World/Vase"
 CHAIRS, PLANKS = "{output}/chairs.neural.usdc", "{output}/planks.neural.usdc"
 
 EDITS = (
@@ -38,13 +38,13 @@ EDITS = (
     Edit(
         "pose",
         "the shell chair comes nearer and turns",
-        {"move": {CHAIR: (-0.2, -0.3, 0.0)}, "rotate": {CHAIR: 10.0}},
+        {"move": {CHAIR: (0.12, -0.45, 0.0)}, "rotate": {CHAIR: 12.0}},
     ),
     Edit("appearance", "the armchair takes the vase's look", {"appearance": {ARMCHAIR: VASE}}),
     Edit(
         "geometry",
-        "a wooden chair of another scene stands in the shell chair's place",
-        {"replace": {CHAIR: f"{CHAIRS}:/World/ChildrenChair_1"}},
+        "another room's chair in the shell chair's place",
+        {"replace": {CHAIR: f"{CHAIRS}:/World/WoodenChair"}},
     ),
     Edit("background", "the room of a third scene", {"background": f"{PLANKS}:/World/Room"}),
 )
@@ -57,7 +57,7 @@ def run_demo(
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Path]:
-    """Encodes three held-out frames, writes five layers over one stage, each over the last, and renders each.
+    """Encodes three rooms from their pictures, writes five layers over one, each over the last, and renders each.
 
     Args:
         output: folder of the stages, layers and pictures. say: called with a line as each thing is done.
@@ -67,15 +67,14 @@ def run_demo(
     """
     output = Path(output)
     sidecars = {}
-    for source in sorted(FRAMES.glob("*.usda")):
-        path = copy_frame(source, output)
+    for path in copy_stages(output):
         stage = stages.sidecar(path)
-        done = encode(stage, image=path.with_suffix(".png"), passes=read_passes(path, stage), backend=backend)
-        sidecars[source.stem] = stages.save(stage)
-        say(f"encoded {len(done.encoded)} assets of {path.name} into {sidecars[source.stem].name}")
+        done = encode(stage, image=path.with_suffix(".jpg"), backend=backend)
+        sidecars[path.stem] = stages.save(stage)
+        say(f"encoded {len(done.encoded)} assets of {path.name} into {sidecars[path.stem].name}")
     below, image, stage = sidecars["room"], None, stages.open_stage(sidecars["room"])
     pictures: list[Path] = []
-    panels = []
+    panels = [("source: a picture of the stage by a path tracer", PIL.Image.open(output / "room.jpg"))]
     for number, step in enumerate(EDITS, start=1):
         layer = output / f"{number}_{step.name}.usda"
         layer.unlink(missing_ok=True)
@@ -83,14 +82,16 @@ def run_demo(
         edit(edited, **_placed(step.arguments, output))
         stages.save(edited)
         # The first panel is the stage as it was encoded; there is no image before it to keep.
-        image = render(edited, backend=backend, seed=seed, before=stage, before_image=image, hold=number > 1)
+        before = None if number == 1 else stage
+        image = render(
+            edited, size=SIZE, backend=backend, seed=seed, before=before, before_image=image, hold=number > 1
+        )
         pictures.append(save_image(image, output / f"{number}_{step.name}.png"))
         say(f"{pictures[-1].name}: {step.says}")
         panels.append((f"({'abcde'[number - 1]}) {step.name}: {step.says}", image))
         below, stage = layer, edited
-    sheet = _sheet(output, panels)
     pictures.append(output / "figure1.png")
-    sheet.save(pictures[-1])
+    _sheet(panels).save(pictures[-1], optimize=True)
     return pictures
 
 
@@ -101,17 +102,16 @@ def _placed(arguments: Any, output: Path) -> Any:
     return arguments.replace("{output}", str(output)) if isinstance(arguments, str) else arguments
 
 
-def _sheet(output: Path, panels: list[tuple[str, PIL.Image.Image]]) -> PIL.Image.Image:
-    """The source photograph and the panels side by side, with its name above."""
-    source = PIL.Image.open(output / "room.png").convert("RGB")
-    tiles = {"source": source} | {title.split(":")[0]: image for title, image in panels}
-    columns = []
-    for title, image in tiles.items():
-        shown = np.asarray(image.resize((TILE, TILE), PIL.Image.Resampling.LANCZOS), np.float32) / 255
-        columns.append(contact_sheet({title: shown[None]}))
-    sheet = PIL.Image.new("RGB", (sum(c.width for c in columns) + 4 * (len(columns) - 1), columns[0].height), "white")
-    left = 0
-    for column in columns:
-        sheet.paste(column, (left, 0))
-        left += column.width + 4
+def _sheet(panels: list[tuple[str, PIL.Image.Image]]) -> PIL.Image.Image:
+    """Panels in rows, each below a strip that says what it is."""
+    rows = -(-len(panels) // COLUMNS)
+    across, down = TILE[0] + GAP, TILE[1] + STRIP + GAP
+    sheet = PIL.Image.new("RGB", (COLUMNS * across - GAP, rows * down - GAP), "white")
+    draw = PIL.ImageDraw.Draw(sheet)
+    font = PIL.ImageFont.load_default(size=15)
+    for index, (title, image) in enumerate(panels):
+        row, column = divmod(index, COLUMNS)
+        draw.text((column * across + 2, row * down + 4), title, fill="black", font=font)
+        tile = image.convert("RGB").resize(TILE, PIL.Image.Resampling.LANCZOS)
+        sheet.paste(tile, (column * across, row * down + STRIP))
     return sheet

@@ -14,7 +14,7 @@ import PIL.Image
 
 from ..datasets.cycles import prim_path, render_passes
 
-QUALITY, SAMPLES, BOUNCES, LEVELS = 92, 256, 8, 3
+QUALITY, SAMPLES, BOUNCES, LEVELS = 92, 128, 6, 3
 
 
 def render_picture(
@@ -36,6 +36,7 @@ def _prepare(scene: Any, stage: Any) -> None:
             modifier.levels = modifier.render_levels = LEVELS
             modifier.uv_smooth = "NONE"
     cycles = scene.cycles
+    cycles.use_adaptive_sampling, cycles.adaptive_threshold = True, 0.02
     cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = BOUNCES, BOUNCES, 4
 
 

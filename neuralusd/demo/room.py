@@ -19,12 +19,11 @@ from pxr import Gf, Kind, Usd, UsdGeom, UsdLux, UsdRender
 from ..schema import NeuralAssetAPI
 from .author import new_stage, place
 from .character import FIRST, LAST, character, studio
+from .frames import SIZE
 from .furniture import FURNITURE
 from .shells import BACK, LEFT, RIGHT, SHELLS
 from .textures import TEXTURES, make_texture
 
-# Pixels of the stages' pictures.
-SIZE = (768, 512)
 # The camera stands in the same place in each room.
 EYE, TARGET = (0.2, -3.3, 1.36), (0.1, 0.3, 0.67)
 QUALITY = 82
@@ -49,7 +48,7 @@ ROOM = (
     Thing("Books", "books", (0.30, 0.36, 0.401), 24),
     Thing("Lamp", "lamp", (1.85, 1.6, 0)),
     Thing("Plant", "plant", (-1.85, 1.6, 0), 40),
-    Thing("Picture", "picture", (-0.45, BACK, 1.42)),
+    Thing("Picture", "picture", (-0.62, BACK, 1.40)),
 )
 CHAIRS = (
     Thing("WoodenChair", "wooden_chair", (-0.98, 0.2, 0), 32),
@@ -166,29 +165,29 @@ def _window(
 
 
 def _sun_from_the_left(stage: Usd.Stage) -> None:
-    _sky(stage, 1.1)
-    _sun(stage, (0.80, 0.22, -0.56), 5.0)
+    _sky(stage, 1.25)
+    _sun(stage, (0.80, 0.22, -0.56), 4.2)
     _window(stage, (LEFT - 0.25, -1.05, 1.52), (0, -1.05, 1.52), (2.0, 1.45), 7.0)
 
 
 def _sun_from_the_right(stage: Usd.Stage) -> None:
-    _sky(stage, 1.3)
+    _sky(stage, 1.9)
     _sun(stage, (-0.80, 0.42, -0.50), 6.0)
-    _window(stage, (RIGHT + 0.25, -1.05, 1.52), (0, -1.05, 1.52), (1.9, 1.45), 12.0)
+    _window(stage, (RIGHT + 0.25, -1.05, 1.52), (0, -1.05, 1.52), (1.9, 1.45), 15.0)
 
 
 def _sun_from_behind(stage: Usd.Stage) -> None:
-    _sky(stage, 1.8)
+    _sky(stage, 2.6)
     _sun(stage, (-0.28, -0.62, -0.66), 7.0)
-    _window(stage, (0.42, BACK + 0.25, 1.29), (0.42, 0, 1.29), (1.7, 1.2), 7.0)
+    _window(stage, (0.92, BACK + 0.25, 1.29), (0.92, 0, 1.29), (1.7, 1.2), 9.0)
 
 
 def _studio_lights(stage: Usd.Stage) -> None:
     _sky(stage, 0.32, (0.92, 0.96, 1.0))
     for name, eye, size, color, intensity in (
-        ("Key", (-2.8, -2.4, 3.0), (1.2, 1.2), (1.0, 0.93, 0.84), 22.0),
+        ("Key", (-2.8, -2.4, 3.0), (1.2, 1.2), (1.0, 0.93, 0.84), 28.0),
         ("Fill", (3.4, -2.4, 1.8), (1.6, 1.6), (0.84, 0.92, 1.0), 1.8),
-        ("Rim", (2.6, 1.2, 3.2), (0.8, 0.8), (1.0, 0.95, 0.88), 10.0),
+        ("Rim", (3.4, 0.4, 2.6), (0.8, 0.8), (1.0, 0.95, 0.88), 12.0),
     ):
         light = write_light(stage, name, UsdLux.RectLight, color, intensity)
         light.CreateWidthAttr(size[0])

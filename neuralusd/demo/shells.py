@@ -42,7 +42,7 @@ def plank_room(folder: Path) -> Path:
     """Walnut planks, painted bricks, and a window behind with curtains and a view."""
     room = Asset(folder, "PlankRoom")
     _shell(room, room.look("Floor", (1.05, 1.05, 1.05), "walnut_floor", 0.4), 1.5, (0.82, 0.78, 0.70))
-    _walls(room, {"Back": (2.0, 3.75, 0.68, 1.9)}, room.look("Bricks", (1, 1, 1), "bricks", 0.8))
+    _walls(room, {"Back": (2.55, 4.2, 0.68, 1.9)}, room.look("Bricks", (1, 1, 1), "bricks", 0.8))
     view = room.look("View", (0, 0, 0), "view", 1.0)
     _emit(view)
     far = BACK + 2.2
@@ -50,7 +50,7 @@ def plank_room(folder: Path) -> Path:
     card = quad(corners, [(0, 0), (1, 0), (1, 1), (0, 1)])
     room.mesh("View", card, view, double_sided=True)
     linen = room.look("Linen", (0.66, 0.58, 0.45), roughness=0.95)
-    low, high = LEFT + 2.0, LEFT + 3.75
+    low, high = LEFT + 2.55, LEFT + 4.2
     curtains = [_curtain(low - 0.38, low + 0.04, 0), _curtain(high - 0.04, high + 0.38, 1)]
     room.mesh("Curtains", joined(*curtains), linen, double_sided=True)
     brass = room.look("Brass", (0.60, 0.42, 0.18), roughness=0.3, metallic=1.0)
