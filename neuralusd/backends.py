@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 PipelineType = TypeVar("PipelineType", bound="DiffusionPipeline")
 
 DEFAULT_BACKEND = "mini"
-ROOMS_BACKEND = "mini-rooms"
-SHIPPED = {DEFAULT_BACKEND: weights.mini, ROOMS_BACKEND: weights.mini_rooms}
+SHIPPED = {DEFAULT_BACKEND: weights.mini, "mini-rooms": weights.mini_rooms}
 # In a folder of adapters: the backend that they belong to, its revision, and their own.
 ADAPTERS_FILE = "adapters.json"
 _GROUP = "neuralusd.backends"

@@ -189,7 +189,7 @@ class TestPhotographs:
         assert cup.tokens["appearance"].source == "../photo.png"
         assert np.allclose(cup.tokens["appearance"].crop, (10 / 80, 20 / 60, 25 / 60, 20 / 80), atol=0.06)
         assert cup.local_to_world[3, 2] == pytest.approx(-2, abs=0.3)
-        assert neuralusd.render(stage, backend=backend).size == (32, 32)
+        assert neuralusd.render(stage, backend=backend, size=32).size == (32, 32)
 
     def test_an_object_that_others_hide_is_left_out_and_the_others_are_not_mixed_up(self, tmp_path, backend):
         photo, ids, _ = photograph(tmp_path)
@@ -231,11 +231,11 @@ class TestPhotographs:
         with pytest.warns(PhotoWarning):
             stage = encode_photo(photo, tmp_path / "scene.usda", masks=ids, backend=tmp_path / "landing")
         stages.save(stage)
-        before = array(neuralusd.render(stage, backend=tmp_path / "landing"))
+        before = array(neuralusd.render(stage, backend=tmp_path / "landing", size=32))
         edited = edit_over(tmp_path / "scene.usda", tmp_path / "edit.usda")
         x, y, h, w = NeuralAssetAPI(stage.GetPrimAtPath("/World/Object")).GetBox2dAttr().Get()
         neuralusd.edit(edited, box={"/World/Object": (x, y - 0.2, h, w)})
-        after = array(neuralusd.render(edited, backend=tmp_path / "landing"))
+        after = array(neuralusd.render(edited, backend=tmp_path / "landing", size=32))
         side = len(before)
 
         def middle(image, down):
@@ -258,7 +258,7 @@ class TestPhotographs:
 class TestRender:
     def test_the_same_seed_gives_the_same_file(self, shot, backend, tmp_path):
         files = [
-            save_image(neuralusd.render(open_shot(shot), backend=backend, seed=seed), tmp_path / f"{name}.png")
+            save_image(neuralusd.render(open_shot(shot), backend=backend, size=32, seed=seed), tmp_path / f"{name}.png")
             for name, seed in (("a", 7), ("b", 7), ("c", 8))
         ]
         a, b, c = (file.read_bytes() for file in files)
@@ -292,10 +292,10 @@ class TestRender:
 
     def test_progress_is_told_and_can_cancel(self, shot, backend):
         told = []
-        neuralusd.render(open_shot(shot), backend=backend, steps=4, progress=lambda *step: told.append(step))
+        neuralusd.render(open_shot(shot), backend=backend, size=32, steps=4, progress=lambda *step: told.append(step))
         assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
         with pytest.raises(Cancelled):
-            neuralusd.render(open_shot(shot), backend=backend, steps=4, progress=lambda step, steps: step == 2)
+            neuralusd.render(open_shot(shot), backend=backend, size=32, steps=4, progress=lambda step, steps: step == 2)
 
 
 def moved(stage, path="/World/Cup"):
@@ -310,9 +310,9 @@ class TestEdits:
         stages.save(edited)
         assert {file: file.read_bytes() for file in files} == files
         assert np.allclose(moved(edited), (-1.2, 0.2, 0))
-        before = array(neuralusd.render(open_shot(shot), backend=backend, seed=7))
+        before = array(neuralusd.render(open_shot(shot), backend=backend, size=32, seed=7))
         after = array(neuralusd.render(open_shot(shot.with_name("edit.usda")), backend=backend, seed=7))
-        alone = array(neuralusd.render(edited, backend=backend, seed=7, hold=False))
+        alone = array(neuralusd.render(edited, backend=backend, size=32, seed=7, hold=False))
         changed = (before != after).any(-1)
         # The cup is left of the middle; the bottle right of it.
         assert changed[:, :14].any() and not changed[:, 18:].any()
@@ -322,7 +322,7 @@ class TestEdits:
         edited = edit_over(shot, shot.with_name("edit.usda"))
         neuralusd.edit(edited, presence={"/World/Bottle": 0})
         white = PIL.Image.new("RGB", (32, 32), "white")
-        image = array(neuralusd.render(edited, backend=backend, before_image=white))
+        image = array(neuralusd.render(edited, backend=backend, size=32, before_image=white))
         assert (image[:, :14] == 255).all() and (image != 255).any()
 
     def test_an_edit_of_an_edit_keeps_to_the_edit(self, shot, backend):
@@ -335,7 +335,7 @@ class TestEdits:
         assert base_stage(base_stage(edited)).GetRootLayer().GetDisplayName() == "shot.neural.usdc"
         one = array(neuralusd.render(open_shot(shot.with_name("one.usda")), backend=backend))
         told = []
-        two = array(neuralusd.render(edited, backend=backend, progress=lambda *step: told.append(step)))
+        two = array(neuralusd.render(edited, backend=backend, size=32, progress=lambda *step: told.append(step)))
         changed = (one != two).any(-1)
         assert changed[:, 18:].any() and not changed[:, :14].any()
         assert told[-1] == (6, 6)  # two steps for each of the three images
@@ -346,7 +346,7 @@ class TestEdits:
         stages.save(stage)
         edited = edit_over(tmp_path / "shot.usda", tmp_path / "edit.usda")
         neuralusd.edit(edited, move={"/World/Cup": (-0.3, 0, 0)})
-        before, after = (array(neuralusd.render(one, backend=backend)) for one in (stage, edited))
+        before, after = (array(neuralusd.render(one, backend=backend, size=32)) for one in (stage, edited))
         assert (before == after)[:, 18:].all() and (before != after)[:, :14].any()
 
     def test_all_of_an_animated_prims_motion_moves(self, tmp_path):

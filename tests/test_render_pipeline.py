@@ -132,6 +132,14 @@ def test_tokens_of_another_encoder_are_refused(pipe, scene):
         pipe(scene)
 
 
+def test_tokens_that_are_not_finite_are_refused(pipe, scene):
+    values = scene.assets[1].tokens["appearance"].values.copy()
+    values[1, 1] = np.nan  # where reading a stage does not look
+    scene.assets[1].tokens["appearance"].values = values
+    with pytest.raises(TokensError, match=r"<.*> has appearance tokens that are not finite; encode the stage again"):
+        pipe(scene)
+
+
 def test_a_scene_without_tokens_is_refused(pipe, scene):
     for asset in scene.assets:
         asset.tokens = {}

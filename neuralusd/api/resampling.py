@@ -17,7 +17,7 @@ import PIL.Image
 from pxr import Usd, UsdGeom
 
 from .. import stage as stages
-from ..backends import DEFAULT_BACKEND, ROOMS_BACKEND, load_backend
+from ..backends import DEFAULT_BACKEND, load_backend
 from ..errors import EditError, SceneError, TokensError
 from ..images import save_image
 from ..latents import Anchors, ObjectAnchors, ObjectLatents, SceneLatents
@@ -36,7 +36,7 @@ from .progress import Progress, report
 from .rendering import render
 from .resample_backend import open_prior
 from .resample_request import Asked, anchors_of, check_numbers
-from .resample_sheet import contact_sheet
+from .resample_sheet import TILE, contact_sheet
 from .resample_tries import draw_to_stand
 from .shots import BASE_KEY, has_tokens, open_shot
 
@@ -99,7 +99,7 @@ def resample(
             more or less as it is; without alphas, 0. remove: paths of objects that are to go.
         samples: how many. seed: the same seed gives the same samples, and the same files.
         backend: of the prior: "mini", a folder or a hub id (see `open_prior`), or one that is open. render_backend: of
-            the new tokens and the sheet; None takes the one of the stage's render settings, else `mini-rooms`, and the
+            the new tokens and the sheet; None takes the one of the stage's render settings, else `mini`, and the
             samples' render settings say so.
         steps: of the sampler. guidance: how far samples go towards what is kept, 1 is none. None: the backend's own.
         camera: path of the camera that poses are relative to; None takes the stage's own. time: time code that is
@@ -143,7 +143,7 @@ def resample(
             f"{scene.source} has no camera, and poses are sampled as a camera sees them. Add one to the stage."
         )
     asked = anchors_of(base, scene, list(keep), alphas, list(remove), insert)
-    named = str(render_backend or stages.render_settings(base).get("backend") or ROOMS_BACKEND)
+    named = str(render_backend or stages.render_settings(base).get("backend") or DEFAULT_BACKEND)
     drawing = load_backend(named) if asked.looks or sheet_file is not None or on_picture is not None else None
     if drawing is not None:
         _check_encoders(scene, drawing, named)
@@ -489,7 +489,8 @@ def _write_tokens(made: Variations, paths: list[str], scene: Scene, drawing: Neu
     now = stages.read(made.stage, scene.camera.path, scene.time)
     wanted = [asset.path for asset in now.assets if asset.path in paths]
     size = 2 * drawing.config.sample_size
-    passes = stages.render_passes(made.stage, now, size, size)
+    # What it sees are plain base colours: the samples have no light of their own.
+    passes = replace(stages.render_passes(made.stage, now, size, size, everywhere=False), lit=False)
     found = drawing.encode(now, passes, assets=wanted)
     for path in paths:
         if path in found.tokens:
@@ -542,7 +543,9 @@ def _draw(
             part = (number + done / max(of, steps)) / (count + 1)
             report(progress, _AUTHORED + int(part * (_DRAWN - _AUTHORED)), _STEPS)
 
-        return render(stage, camera, time, backend=backend, seed=seed, progress=step, **held)
+        return render(
+            stage, camera, time, size=(TILE, TILE), backend=backend, seed=seed, progress=step, **held
+        )
 
     source = rendered(0, made.base, hold=False)
     pictures = [("source", source)]

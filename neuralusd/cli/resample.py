@@ -118,7 +118,7 @@ def add(commands: Any) -> None:
     drawn.add_argument(
         "--render-backend",
         metavar="B",
-        help="weights that make new tokens and the sheet (default: the stage's, or mini-rooms)",
+        help="weights that make new tokens and the sheet (default: the stage's, or mini)",
     )
     parser.add_argument("--overwrite", action="store_true", help="take the place of existing files")
 

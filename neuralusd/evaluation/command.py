@@ -186,7 +186,7 @@ def run(args: argparse.Namespace, note: Note | None = None) -> dict[str, Any]:
     Raises:
         ValueError, FileNotFoundError, BackendError: what is missing or wrong, and the cure.
     """
-    from ..backends import DEFAULT_BACKEND, ROOMS_BACKEND, load_backend
+    from ..backends import DEFAULT_BACKEND, load_backend
     from ..datasets.frames import frames
     from .lifts_command import prepare_lifts, run_lifts
     from .pairs import Frame, resized
@@ -208,8 +208,7 @@ def run(args: argparse.Namespace, note: Note | None = None) -> dict[str, Any]:
     drawn = in_world or RESAMPLE in parts
     splits = _splits(args.split, SPLITS, args.world) if in_world else []
     lpips = _lpips(args.lpips)
-    usual = DEFAULT_BACKEND if in_world else ROOMS_BACKEND
-    named = [text.partition("=") for text in args.backend or [usual]] if drawn else []
+    named = [text.partition("=") for text in args.backend or [DEFAULT_BACKEND]] if drawn else []
     pipelines = {name: load_backend(location or name) for name, _, location in named}
     output = Path(args.output)
     current = Run(args, output, pipelines, lpips, note or (lambda text: None), published)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backends import ROOMS_BACKEND
+from ..backends import DEFAULT_BACKEND
 from ..datasets.world import open_world
 from .lifts_command import finite
 from .lifts_report import cells_text
@@ -290,7 +290,7 @@ def _lamps_text(current: Run, split: str, cache: Path, content: dict[str, Any]) 
 
 def _backend(current: Run) -> tuple[str, str]:
     """Name of what draws, and where it is."""
-    name, _, location = (current.args.backend or [ROOMS_BACKEND])[0].partition("=")
+    name, _, location = (current.args.backend or [DEFAULT_BACKEND])[0].partition("=")
     return name, location or name
 
 

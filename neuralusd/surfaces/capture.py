@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import binary_erosion, distance_transform_edt
+from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_edt
 
 from ..colors import linear_to_srgb, srgb_to_linear
 from ..scene import BACKGROUND, PICTURE, Asset, Camera, Passes, View
@@ -46,6 +46,8 @@ def capture(
     assert seen is not None
     pure = binary_erosion(shown, np.ones((3, 3)), border_value=1)
     color = _carried(seen[part].astype(np.float32), pure)
+    # Of others nothing is kept.
+    color = np.where(binary_dilation(shown, iterations=_CARRIED)[..., None], color, 0)
     even = passes.shaded if kind == PICTURE else linear_to_srgb(_EVEN * srgb_to_linear(seen))
     gain = np.ones(3)
     if passes.lit and passes.color is not None and even is not None and finite.any():

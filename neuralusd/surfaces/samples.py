@@ -46,8 +46,8 @@ def sample(
     """Samples of an image of `size` (height, width), in parts of some hundred thousand.
 
     Args:
-        opacity: see `neuralusd.surfaces.gbuffer.Surfaces.opacity`. antialias: a pixel that shows an edge is cast through
-            antialias x antialias times; 1 is once. everywhere: every pixel is.
+        opacity: see `neuralusd.surfaces.gbuffer.Surfaces.opacity`. antialias: a pixel that shows an edge is cast
+            through antialias x antialias times; 1 is once. everywhere: every pixel is.
     """
     height, width = size
     pixels = np.arange(height * width)

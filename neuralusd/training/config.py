@@ -228,20 +228,23 @@ MINI_PLAIN = replace(
 
 CONFIGS: dict[str, RenderTrainingConfig] = {
     "mini": MINI,
+    "mini-splat": MINI_SPLAT,
     "mini-plain": MINI_PLAIN,
-    # What each of the paper's design claims is worth: `mini` without it.
-    "mini-unpaired": replace(MINI, paired=False),
-    "mini-no-dropout": replace(MINI, modality_dropout=0.0, pose_dropout=0.0, all_dropout=0.0, landing_dropout=0.0),
-    "mini-shared-encoder": replace(MINI, shared_encoder=True),
-    "mini-raw-depth": replace(MINI, normalize_depth=False),
-    "mini-unmasked-background": replace(MINI, mask_background=False),
-    # `mini` as it is, with adapters for furnished rooms: what draws `resample`'s scenes.
+    # What each of the paper's design claims is worth: `mini-splat`, which trains encoders too, without it.
+    "mini-unpaired": replace(MINI_SPLAT, paired=False),
+    "mini-no-dropout": replace(
+        MINI_SPLAT, modality_dropout=0.0, pose_dropout=0.0, all_dropout=0.0, landing_dropout=0.0
+    ),
+    "mini-shared-encoder": replace(MINI_SPLAT, shared_encoder=True),
+    "mini-raw-depth": replace(MINI_SPLAT, normalize_depth=False),
+    "mini-unmasked-background": replace(MINI_SPLAT, mask_background=False),
+    # A backend as it is, with adapters for another world, as furnished rooms.
     "mini-rooms": replace(
         MINI,
         adapters={
             "r": 6,
             "lora_alpha": 6,
-            # Its convolutions: cross-attention is hardly used where tokens land.
+            # Its convolutions, which light what was looked up.
             "target_modules": ("conv_in", "conv1", "conv2", "conv_shortcut", "conv", "conv_out"),
         },
         steps=1200,

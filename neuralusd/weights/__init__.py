@@ -4,10 +4,10 @@ from pathlib import Path
 
 
 def mini() -> Path:
-    """The folder of the `mini` weights: the Neural USD pipeline at 128x128, for a CPU."""
+    """The folder of the `mini` weights: the Neural USD pipeline, for a CPU."""
     return Path(__file__).parent / "mini"
 
 
 def mini_rooms() -> Path:
-    """The folder of the adapters that make `mini` draw furnished rooms better."""
-    return Path(__file__).parent / "mini_rooms" / "renderer"
+    """What stages that were resampled with adapters of an earlier `mini` name: `mini`, which draws rooms as well."""
+    return mini()
