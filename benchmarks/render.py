@@ -16,13 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 
 import neuralusd
 from neuralusd import stage as stages
 from neuralusd.api import edit_over
 from neuralusd.backends import load_backend
-from neuralusd.demo.figure import CHAIR, FRAMES
-from neuralusd.demo.frames import copy_frame, read_passes
+from neuralusd.demo.figure import CHAIR
+from neuralusd.demo.frames import SIZE, copy_stages
 from neuralusd.evaluation.baselines import splat_source
 from neuralusd.evaluation.pairs import Frame, Pair
 
@@ -46,10 +47,11 @@ def main() -> None:
     given = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        shot = copy_frame(FRAMES / "room.usda", Path(folder))
+        [shot] = copy_stages(folder, ["room"])
         stage = stages.sidecar(shot)
-        passes = read_passes(shot, stage)
-        picture = shot.with_suffix(".png")
+        picture = shot.with_suffix(".jpg")
+        seen = stages.render_passes(stage, stages.read(stage, aspect=SIZE[0] / SIZE[1]), SIZE[1], SIZE[0], color=False)
+        passes = replace(seen, color=np.asarray(PIL.Image.open(picture).convert("RGB"), np.float32) / 255)
 
         def encode(assets: list[str] | None = None) -> None:
             fresh = stages.sidecar(shot)

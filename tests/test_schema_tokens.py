@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from pxr import Gf, Usd, UsdGeom
+from pxr import Gf, Sdf, Usd, UsdGeom
 
 from neuralusd.schema import NeuralTokensAPI, to_usd
 
@@ -103,6 +103,26 @@ def test_a_transposed_array_is_written_in_its_own_order(cup):
     values = np.arange(6, dtype=np.float16).reshape(2, 3).T
     attribute = NeuralTokensAPI.Apply(cup, "appearance").CreateValuesAttr(values)
     assert list(attribute.Get()) == [0, 3, 1, 4, 2, 5]
+
+
+@pytest.mark.parametrize(
+    ("type_name", "values"),
+    [
+        ("half[]", np.random.default_rng(0).integers(0, 1 << 16, 1000).astype(np.uint16).view(np.float16)),
+        ("half[]", np.linspace(-1, 1, 7)),
+        ("uchar[]", np.arange(256, dtype=np.uint8)),
+        ("int[]", np.arange(-3, 3, dtype=np.int32)),
+        ("float[]", np.float32([1, np.nan, -np.inf])[::-1]),
+        ("point3f[]", np.arange(12, dtype=np.float32).reshape(4, 3)),
+        ("float3[]", np.zeros((0, 3), np.float32)),
+    ],
+)
+def test_arrays_are_what_usd_itself_makes_of_them(cup, type_name, values):
+    attribute = cup.CreateAttribute("numbers", Sdf.ValueTypeNames.Find(type_name))
+    attribute.Set(np.ascontiguousarray(values))
+    by_usd = np.array(attribute.Get())
+    attribute.Set(to_usd(values, type_name))
+    assert np.array(attribute.Get()).tobytes() == by_usd.tobytes()
 
 
 @given(st.lists(st.integers(1, 4096), min_size=2, max_size=2))
