@@ -189,7 +189,7 @@ class TestPhotographs:
         assert cup.tokens["appearance"].source == "../photo.png"
         assert np.allclose(cup.tokens["appearance"].crop, (10 / 80, 20 / 60, 25 / 60, 20 / 80), atol=0.06)
         assert cup.local_to_world[3, 2] == pytest.approx(-2, abs=0.3)
-        assert neuralusd.render(stage, backend=backend, size=32).size == (32, 32)
+        assert neuralusd.render(stage, backend=backend, size=(32, 32)).size == (32, 32)
 
     def test_an_object_that_others_hide_is_left_out_and_the_others_are_not_mixed_up(self, tmp_path, backend):
         photo, ids, _ = photograph(tmp_path)
@@ -311,7 +311,7 @@ class TestEdits:
         assert {file: file.read_bytes() for file in files} == files
         assert np.allclose(moved(edited), (-1.2, 0.2, 0))
         before = array(neuralusd.render(open_shot(shot), backend=backend, size=32, seed=7))
-        after = array(neuralusd.render(open_shot(shot.with_name("edit.usda")), backend=backend, seed=7))
+        after = array(neuralusd.render(open_shot(shot.with_name("edit.usda")), backend=backend, size=32, seed=7))
         alone = array(neuralusd.render(edited, backend=backend, size=32, seed=7, hold=False))
         changed = (before != after).any(-1)
         # The cup is left of the middle; the bottle right of it.
@@ -333,7 +333,7 @@ class TestEdits:
             below = stages.save(edited)
         assert base_stage(edited).GetRootLayer().GetDisplayName() == "one.usda"
         assert base_stage(base_stage(edited)).GetRootLayer().GetDisplayName() == "shot.neural.usdc"
-        one = array(neuralusd.render(open_shot(shot.with_name("one.usda")), backend=backend))
+        one = array(neuralusd.render(open_shot(shot.with_name("one.usda")), backend=backend, size=32))
         told = []
         two = array(neuralusd.render(edited, backend=backend, size=32, progress=lambda *step: told.append(step)))
         changed = (one != two).any(-1)

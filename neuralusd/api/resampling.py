@@ -543,9 +543,7 @@ def _draw(
             part = (number + done / max(of, steps)) / (count + 1)
             report(progress, _AUTHORED + int(part * (_DRAWN - _AUTHORED)), _STEPS)
 
-        return render(
-            stage, camera, time, size=(TILE, TILE), backend=backend, seed=seed, progress=step, **held
-        )
+        return render(stage, camera, time, size=(TILE, TILE), backend=backend, seed=seed, progress=step, **held)
 
     source = rendered(0, made.base, hold=False)
     pictures = [("source", source)]

@@ -11,6 +11,7 @@ import numpy as np
 from ..datasets.looked_up import shrunk
 from ..pipelines.render import NeuralUSDPipeline
 from ..scene import Passes, Scene
+from .surfaces import with_shaded
 
 
 @dataclass
@@ -71,6 +72,8 @@ def sample_pairs(frames: Iterable[Frame], count: int, seed: int) -> list[Pair]:
 
 def with_tokens(pipeline: NeuralUSDPipeline, pair: Pair) -> Scene:
     """The target scene with tokens that were encoded from the source frame."""
-    tokens = pipeline.encode(pair.source.scene, pair.source.passes, source=pair.source.name).tokens
+    source = pair.source
+    passes = with_shaded(source.scene, source.passes) if pipeline.looks_up else source.passes
+    tokens = pipeline.encode(source.scene, passes, source=source.name).tokens
     assets = [replace(asset, tokens=tokens.get(asset.path, {})) for asset in pair.target.scene.assets]
     return replace(pair.target.scene, assets=assets)

@@ -11,7 +11,7 @@ import torch
 from ..pipelines.render import NeuralUSDPipeline
 from ..scene import Scene, Tokens
 from .pairs import Frame
-from .surfaces import surfaces_of
+from .surfaces import surfaces_of, with_shaded
 
 AssetTokens = Mapping[str, Mapping[str, Tokens]]
 """Path to modality to tokens."""
@@ -31,7 +31,8 @@ class Renderer:
 
     def encode(self, frame: Frame) -> dict[str, dict[str, Tokens]]:
         """Tokens of everything that a frame shows."""
-        return self.pipeline.encode(frame.scene, frame.passes, source=frame.name).tokens
+        passes = with_shaded(frame.scene, frame.passes) if self.pipeline.looks_up else frame.passes
+        return self.pipeline.encode(frame.scene, passes, source=frame.name).tokens
 
     def render(
         self,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from .. import stage as stages
-from ..scene import GBuffer, Scene
+from ..scene import GBuffer, Passes, Scene
 from ..stage.errors import StageWarning
+from ..surfaces.gbuffer import passes_of
 
 
 def surfaces_of(scene: Scene, height: int, width: int) -> GBuffer | None:
@@ -23,6 +25,13 @@ def surfaces_of(scene: Scene, height: int, width: int) -> GBuffer | None:
         warnings.simplefilter("ignore", StageWarning)
         found = stages.render_gbuffer(_stage(scene.source), scene, height, width)
     return found if found.surfaced.any() else None
+
+
+def with_shaded(scene: Scene, passes: Passes) -> Passes:
+    """Passes of a frame that know how the stage's base colours look under even light, as `encode` of a stage does."""
+    height, width = passes.ids.shape
+    found = surfaces_of(scene, height, width)
+    return passes if found is None else replace(passes, shaded=passes_of(found).shaded)
 
 
 @lru_cache(maxsize=4)
