@@ -14,7 +14,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from pxr import Usd, UsdGeom
+from pxr import Gf, Usd, UsdGeom, UsdRender
 from shots import add_box, photograph, two_boxes
 from stages import add_camera, new_stage
 from tiny_backend import TINY_SPLAT, save_tiny_backend
@@ -59,9 +59,13 @@ def run(capsys, tmp_path, monkeypatch):
 
 @pytest.fixture
 def shot(run, tmp_path, backend):
-    """shot.usda in the test's folder, encoded."""
-    two_boxes(tmp_path / "shot.usda")
-    assert run("encode", "shot.usda", "--camera", "/World/Cam", "--backend", backend)[0] == 0
+    """shot.usda in the test's folder, which asks for images of 32 x 32, encoded."""
+    stage = Usd.Stage.Open(str(two_boxes(tmp_path / "shot.usda")))
+    UsdRender.Settings.Define(stage, "/Render").CreateResolutionAttr(Gf.Vec2i(32, 32))
+    stage.SetMetadata("renderSettingsPrimPath", "/Render")
+    stage.Save()
+    del stage
+    assert run("encode", "shot.usda", "--camera", "/World/Cam", "--size", 64, "--backend", backend)[0] == 0
     return tmp_path / "shot.usda"
 
 
@@ -154,7 +158,7 @@ class TestTheMainJob:
 
     def test_encoding_again_does_nothing(self, run, shot, backend, tmp_path):
         before = (tmp_path / "shot.neural.usdc").stat()
-        status, out, _ = run("encode", "shot.usda", "--backend", backend, "--json")
+        status, out, _ = run("encode", "shot.usda", "--size", 64, "--backend", backend, "--json")
         assert status == 0
         assert json.loads(out)["unchanged"] == ALL and json.loads(out)["encoded"] == []
         assert (tmp_path / "shot.neural.usdc").stat() == before
@@ -169,12 +173,12 @@ class TestTheMainJob:
         add_box(stage, "/Left", (-100, 0, 50), size=100)
         add_box(stage, "/Right", (100, 0, 50), size=100)
         stage.Save()
-        status, out, err = run("encode", "shot.usda", "--backend", backend, "--json")
+        status, out, err = run("encode", "shot.usda", "--size", 64, "--backend", backend, "--json")
         assert status == 0 and "framed from its front, as usdrecord does" in err
         assert json.loads(out)["framed"] and json.loads(out)["encoded"] == ["/Background", "/Left", "/Right"]
         assert run("edit", "shot.usda", "--move", "/Left", "0,0,0.5", "-o", "edit.usda")[0] == 0
         assert place("edit.usda", "/Left") == (-100, 0, 100)  # half a metre is 50 of the stage's centimetres
-        status, out, err = run("render", "edit.usda", "-o", "out.png", "--backend", backend, "--json")
+        status, out, err = run("render", "edit.usda", "-o", "out.png", "--size", 32, "--backend", backend, "--json")
         assert status == 0 and "framed" in err and json.loads(out)["images"][0]["camera"] == "framed"
 
     def test_a_photograph(self, run, tmp_path, backend):
@@ -184,17 +188,16 @@ class TestTheMainJob:
             "--prompt", "cup, bowl", "--backend", backend,
         )  # fmt: skip
         assert status == 0 and "</World/Bowl> bowl" in out and "note: the camera is not known" in err
-        assert run("render", "scene.usda", "-o", "out.png", "--backend", backend)[0] == 0
+        assert run("render", "scene.usda", "-o", "out.png", "--size", 32, "--backend", backend)[0] == 0
         assert run("encode", "photo.png", "-o", "scene.usda", "--mask", "ids.png", "--backend", backend)[0] == 1
 
     def test_names_that_are_not_ascii(self, run, tmp_path, backend):
         folder = tmp_path / "Küche ☕ '1'"
         folder.mkdir()
         two_boxes(folder / "szene ä.usda")
-        assert run("encode", folder / "szene ä.usda", "--backend", backend)[0] == 0
-        status, out, _ = run(
-            "render", folder / "szene ä.usda", "-o", folder / "bild ö.png", "--backend", backend, "--json"
-        )
+        options = ["--size", 32, "--backend", backend]
+        assert run("encode", folder / "szene ä.usda", *options)[0] == 0
+        status, out, _ = run("render", folder / "szene ä.usda", "-o", folder / "bild ö.png", *options, "--json")
         assert status == 0 and json.loads(out)["images"][0]["path"] == str(folder / "bild ö.png")
         assert "szene ä" in read_provenance(folder / "bild ö.png")["stage"]
 
@@ -202,8 +205,9 @@ class TestTheMainJob:
 class TestFrames:
     def test_several_frames_are_numbered(self, run, tmp_path, backend):
         boxes_stage(0).Export(str(tmp_path / "shot.usda"))
-        assert run("encode", "shot.usda", "--frame", 1, "--backend", backend)[0] == 0
-        assert run("render", "shot.usda", "-o", "out/f.png", "--frames", "1:3x2", "--backend", backend)[0] == 0
+        options = ["--size", 32, "--backend", backend]
+        assert run("encode", "shot.usda", "--frame", 1, *options)[0] == 0
+        assert run("render", "shot.usda", "-o", "out/f.png", "--frames", "1:3x2", *options)[0] == 0
         assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["f.0001.png", "f.0003.png"]
         assert read_provenance(tmp_path / "out/f.0003.png")["time"] == 3.0
         # Poses are read at the frame: the camera moves.
