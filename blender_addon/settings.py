@@ -232,9 +232,9 @@ class SceneSettings(bpy.types.PropertyGroup):
     )
     encode_size: IntProperty(
         name="Longest Side",
-        description="Pixels of the longer side of what encoding looks at, at most; 0 takes the render's resolution",
-        min=0,
-        max=16384,
+        description="Pixels of the longer side of what encoding looks at, at most",
+        min=16,
+        max=1024,  # no more is encoded
         default=1024,
         subtype="PIXEL",
     )
