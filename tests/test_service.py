@@ -152,7 +152,7 @@ class TestVerbs:
             stage = job.download("edit.usda", tmp_path / f"edit{number}.usda")
         pictures = []
         for each in (str(shot), stage):
-            job = client.submit("render", stage=each, encode=True, passes=True)
+            job = client.submit("render", stage=each, encode=True, passes=True, size=[128, 128])
             result = job.wait()
             assert result["encoded"] == ASSETS
             pictures.append(np.asarray(PIL.Image.open(job.download("image.png", tmp_path / "out.png"))).astype(int))
@@ -230,7 +230,7 @@ class TestVerbs:
 
 class TestProgress:
     def test_steps_come_in_order_with_labels_and_intermediate_pictures(self, client, shot, tmp_path):
-        job = client.submit("render", stage=str(shot), encode=True, steps=60)
+        job = client.submit("render", stage=str(shot), encode=True, steps=60, size=[128, 128])
         events = list(job.events())
         assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
         assert [event["state"] for event in events if event["event"] == "state"] == ["queued", "running", "done"]
