@@ -25,6 +25,7 @@ from shots import two_boxes
 import neuralusd
 from neuralusd.service import client as module
 from neuralusd.service.client import (
+    PROTOCOL,
     JobFailed,
     ServiceError,
     ServiceUnavailable,
@@ -91,8 +92,9 @@ def services_of(folder):
 def with_protocol(number, path):
     """A copy of the client that speaks another protocol."""
     text = CLIENT.read_text()
-    assert "\nPROTOCOL = 1\n" in text
-    path.write_text(text.replace("\nPROTOCOL = 1\n", f"\nPROTOCOL = {number}\n"))
+    said = f"\nPROTOCOL = {PROTOCOL}\n"
+    assert said in text
+    path.write_text(text.replace(said, f"\nPROTOCOL = {number}\n"))
     copy = types.ModuleType("another_client")
     sys.modules["another_client"] = copy
     exec(compile(path.read_text(), path, "exec"), copy.__dict__)
@@ -159,25 +161,28 @@ class TestAnyPython:
 
 class TestVersions:
     def test_a_newer_program_says_that_the_service_is_to_be_updated(self, running, tmp_path):
-        newer = with_protocol(2, tmp_path / "newer.py")
-        with pytest.raises(newer.VersionMismatch, match="protocol 1; this program speaks 2. Update neuralusd where"):
+        newer = with_protocol(PROTOCOL + 1, tmp_path / "newer.py")
+        both = f"protocol {PROTOCOL}; this program speaks {PROTOCOL + 1}"
+        with pytest.raises(newer.VersionMismatch, match=f"{both}. Update neuralusd where"):
             newer.connect(running.url, TOKEN)
 
     def test_an_older_program_says_that_it_is_to_be_updated(self, tmp_path, state):
-        with service_with_protocol(2, state):
-            with pytest.raises(VersionMismatch, match="speaks protocol 2; this program speaks 1. Update this program"):
+        both = f"speaks protocol {PROTOCOL + 1}; this program speaks {PROTOCOL}"
+        with service_with_protocol(PROTOCOL + 1, state):
+            with pytest.raises(VersionMismatch, match=f"{both}. Update this program"):
                 connect()
 
     def test_a_service_refuses_what_it_does_not_speak(self, running):
-        status, headers, body = running.request("GET", "/v1/info", TOKEN, headers={"Neuralusd-Protocol": "2"})
+        other = {"Neuralusd-Protocol": str(PROTOCOL + 1)}
+        status, headers, body = running.request("GET", "/v1/info", TOKEN, headers=other)
         assert status == 426 and json.loads(body)["error"]["code"] == "version"
-        assert (headers["Neuralusd-Protocol"], headers["Neuralusd-Version"]) == ("1", neuralusd.__version__)
+        assert (headers["Neuralusd-Protocol"], headers["Neuralusd-Version"]) == (str(PROTOCOL), neuralusd.__version__)
 
     def test_ones_own_old_service_with_nothing_to_do_gives_way(self, tmp_path, state):
-        with service_with_protocol(0, state) as old:
+        with service_with_protocol(PROTOCOL - 1, state) as old:
             client = connect()
             assert old.wait(PATIENCE) == 0
-            assert client.info()["protocol"] == 1
+            assert client.info()["protocol"] == PROTOCOL
 
 
 class TestFinding:
@@ -214,7 +219,8 @@ class TestFinding:
         class Stranger(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 heard.append((self.path, dict(self.headers)))
-                body = json.dumps({"service": "neuralusd", "protocol": 1, "version": "9", "proof": "0" * 64}).encode()
+                said = {"service": "neuralusd", "protocol": PROTOCOL, "version": "9", "proof": "0" * 64}
+                body = json.dumps(said).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -436,4 +442,4 @@ def test_with_a_certificate_nothing_travels_in_the_clear(tmp_path, monkeypatch):
         with pytest.raises(ServiceUnavailable, match="cannot be trusted"):
             connect(process.url, TOKEN, timeout=0.1)
         monkeypatch.setenv("SSL_CERT_FILE", str(files[1]))
-        assert connect(process.url, TOKEN).info()["protocol"] == 1
+        assert connect(process.url, TOKEN).info()["protocol"] == PROTOCOL
