@@ -114,6 +114,8 @@ class Tokens:
         source: the image the crop was taken from, for people; never read back by a renderer.
         digest: identifies what the encoder was given, so that only what changed is encoded again.
         views: the pictures of the prim that the tokens are of, by name; what a renderer looks up.
+        prim: path of the prim that the tokens are of, on the stage that they were read from; empty where it is the
+            asset itself.
     """
 
     values: np.ndarray
@@ -127,6 +129,7 @@ class Tokens:
     source: str = ""
     digest: str = ""
     views: Mapping[str, View] = field(default_factory=dict)
+    prim: str = ""
 
 
 @dataclass
@@ -267,6 +270,24 @@ class Asset:
     labels: tuple[str, ...] = ()
     tokens: dict[str, Tokens] = field(default_factory=dict)
     surfaces: Mapping[str, Surface] = field(default_factory=dict)
+
+    @property
+    def shape_prim(self) -> str:
+        """Path of the prim whose shape the asset has: its own, unless its geometry tokens are another's."""
+        shape = self.tokens.get(GEOMETRY)
+        return shape.prim if shape is not None and shape.prim else self.path
+
+    def shape_to_world(self) -> np.ndarray:
+        """(4, 4) from the local space of `shape_prim` to metres; another's box is stretched to this one's."""
+        shape = self.tokens.get(GEOMETRY)
+        if shape is None or self.shape_prim == self.path or shape.extent is None or self.extent is None:
+            return self.local_to_world
+        (low, high), (from_low, from_high) = (np.asarray(box, np.float64) for box in (self.extent, shape.extent))
+        size = from_high - from_low
+        stretch = np.where(size > 1e-9, (high - low) / np.maximum(size, 1e-9), 1.0)
+        into = np.diag([*stretch, 1.0])
+        into[3, :3] = low - from_low * stretch
+        return into @ self.local_to_world
 
     def corners(self) -> np.ndarray:
         """(8, 3) corners of the box in metres, world space; x varies slowest. Raises ValueError without an extent."""

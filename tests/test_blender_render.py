@@ -286,6 +286,58 @@ result["format"] = scene.render.image_settings.file_format == before
         assert green > 1.3 * red and green > 1.3 * blue and found["format"]
 
 
+def test_a_look_stays_on_a_surface_that_an_armature_moves(blender, tmp_path):
+    """The picture has a green forearm above a red upper arm; the elbow bends."""
+    picture = PIL.Image.new("RGB", (128, 128), (170, 30, 20))
+    picture.paste((20, 150, 30), (0, 0, 128, 64))
+    picture.save(tmp_path / "arm.png")
+    found = blender.run(
+        """
+import numpy as np
+from bpy_extras.object_utils import world_to_camera_view
+scene = empty()
+rig = bpy.data.objects.new("Rig", bpy.data.armatures.new("Rig"))
+scene.collection.objects.link(rig)
+bpy.context.view_layer.objects.active = rig
+bpy.ops.object.mode_set(mode="EDIT")
+for name, low in (("Upper", -1.5), ("Fore", 0)):
+    bone = rig.data.edit_bones.new(name)
+    bone.head, bone.tail = (0, 0, low), (0, 0, low + 1.5)
+rig.data.edit_bones["Fore"].parent = rig.data.edit_bones["Upper"]
+bpy.ops.object.mode_set(mode="OBJECT")
+rings = np.linspace(-1.5, 1.5, 13)
+points = [(x, y, z) for z in rings for x, y in ((-0.3, -0.3), (0.3, -0.3), (0.3, 0.3), (-0.3, 0.3))]
+sides = ((0, 1), (1, 2), (2, 3), (3, 0))
+faces = [(4 * r + a, 4 * r + b, 4 * r + 4 + b, 4 * r + 4 + a) for r in range(12) for a, b in sides]
+mesh = bpy.data.meshes.new("Arm")
+mesh.from_pydata(points, [], faces)
+arm = bpy.data.objects.new("Arm", mesh)
+scene.collection.objects.link(arm)
+arm.parent = rig
+for name, side in (("Upper", lambda z: z <= 0), ("Fore", lambda z: z > 0)):
+    arm.vertex_groups.new(name=name).add([v.index for v in mesh.vertices if side(v.co.z)], 1, "REPLACE")
+arm.modifiers.new("Armature", "ARMATURE").object = rig
+wall = box("Wall", (0, 6, 0), size=30)
+wall.scale.y = 0.01
+scene.neuralusd.encode_image = bpy.data.images.load(ARGUMENTS["folder"] + "/arm.png")
+bpy.ops.neuralusd.encode()
+bend = rig.pose.bones["Fore"]
+bend.rotation_mode, bend.rotation_euler = "XYZ", (0, 0, 1.4)
+bpy.context.view_layer.update()
+bpy.ops.neuralusd.render(filepath=ARGUMENTS["folder"] + "/bent.png")
+moved = arm.evaluated_get(bpy.context.evaluated_depsgraph_get()).data.vertices
+for name, part in (("fore", range(32, 48)), ("upper", range(4, 20))):
+    place = world_to_camera_view(scene, scene.camera, sum((moved[i].co for i in part), moved[0].co * 0) / len(part))
+    result[name] = [int(128 * (1 - place.y)), int(128 * place.x)]
+""",
+        tmp_path,
+    )
+    image = pixels(tmp_path / "bent.png")
+    upper, fore = (image[r - 2 : r + 3, c - 2 : c + 3].mean((0, 1)) for r, c in (found["upper"], found["fore"]))
+    assert abs(found["fore"][1] - found["upper"][1]) > 8  # beside the elbow now, not above it
+    assert fore[1] > 1.5 * fore[0] and upper[0] > 1.5 * upper[1]
+
+
 def test_blender_imports_no_torch(blender, tmp_path):
     found = blender.run(
         SCENE

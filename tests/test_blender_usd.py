@@ -602,7 +602,7 @@ def test_what_is_encoded_again_keeps_nothing_of_what_was_seen_before(blender, tm
         prim = UsdGeom.Xform.Define(stage, f"/{name}").GetPrim()
         NeuralTokensAPI.Apply(prim, "appearance").CreateValuesAttr([1.0, len(views)])
         for view in views:
-            NeuralViewAPI.Apply(prim, view).CreatePictureAttr([1, 2, 200 + len(views)])
+            NeuralViewAPI.Apply(prim, view).CreateColorAttr([1, 2, 200 + len(views)])
     prim = stage.GetPrimAtPath("/First")
     NeuralSurfaceAPI.Apply(prim).CreatePathsAttr(["Body"])
     NeuralAssetAPI.Apply(prim).CreateTextAttr("a cup")
@@ -621,14 +621,14 @@ for name in ("First", "Second"):
                     "properties": sorted(each.name for each in before.properties)}
 again = Usd.Stage.CreateInMemory()
 records.apply(before, again.DefinePrim("/Again"))
-result["picture"] = list(again.GetPrimAtPath("/Again").GetAttribute("neural:view:a:picture").Get())
+result["picture"] = list(again.GetPrimAtPath("/Again").GetAttribute("neural:view:a:color").Get())
 """,
         tmp_path,
     )
     first, second = found["First"], found["Second"]
     assert {"NeuralViewAPI:a", "NeuralViewAPI:b", "NeuralSurfaceAPI"} < set(first["schemas"])
     assert second["schemas"] == ["NeuralAssetAPI", "NeuralTokensAPI:appearance", "NeuralViewAPI:a"]
-    assert second["properties"] == ["neural:text", "neural:tokens:appearance:values", "neural:view:a:picture"]
+    assert second["properties"] == ["neural:text", "neural:tokens:appearance:values", "neural:view:a:color"]
     assert found["picture"] == [1, 2, 201]
 
 

@@ -52,7 +52,7 @@ def test_the_original_looks_like_its_source(demo):
 def test_an_object_edit_changes_its_footprint_alone(demo, number):
     folder, _, _ = demo
     before, after = (stages.open_stage(next(folder.glob(f"{n}_*.usda"))) for n in (number - 1, number))
-    where = footprint(stages.read(before), stages.read(after), HEIGHT, WIDTH)
+    where = footprint(*(stages.read(s, aspect=WIDTH / HEIGHT) for s in (before, after)), HEIGHT, WIDTH)
     old, new = picture(folder, number - 1), picture(folder, number)
     assert 0.02 < where.mean() < 0.5
     assert np.array_equal(old[~where], new[~where])

@@ -74,7 +74,8 @@ def run_demo(
         say(f"encoded {len(done.encoded)} assets of {path.name} into {sidecars[path.stem].name}")
     below, image, stage = sidecars["room"], None, stages.open_stage(sidecars["room"])
     pictures: list[Path] = []
-    panels: list[tuple[str, PIL.Image.Image]] = [("source: a picture of the stage by a path tracer", PIL.Image.open(output / "room.jpg"))]
+    source = "source: a picture of the stage by a path tracer"
+    panels: list[tuple[str, PIL.Image.Image]] = [(source, PIL.Image.open(output / "room.jpg"))]
     for number, step in enumerate(EDITS, start=1):
         layer = output / f"{number}_{step.name}.usda"
         layer.unlink(missing_ok=True)

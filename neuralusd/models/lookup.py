@@ -19,9 +19,10 @@ import torch.nn.functional as F
 from scipy.spatial import cKDTree
 
 from ..colors import linear_to_srgb, srgb_to_linear
-from ..scene import ALBEDO, APPEARANCE, GEOMETRY, Asset, GBuffer, Scene, Tokens, View
+from ..scene import ALBEDO, APPEARANCE, GEOMETRY, Asset, Camera, GBuffer, Scene, Tokens, View
 from ..surfaces.sheets import IS_SKY
 from .fill import fill_holes
+from .gains import local_gains
 
 # What is looked up of each pixel: colour (3), whether a picture saw it, whether anything is known of it, the shaded
 # colour (3), the normal in camera space (3), relative log depth, whether it is an object's, whether it is a surface.
@@ -30,6 +31,8 @@ CHANNELS = 14
 COLOR, SEEN, KNOWN, SHADED, NORMAL, DEPTH, FOREGROUND, SURFACE = 0, 3, 4, 5, 8, 11, 12, 13
 # A point belongs to the surface that a view saw where its depth is within this part of the depths around.
 _SAME = 0.012
+# A picture whose pixels are this much finer than the image's, on a surface, counts not at all, and wholly.
+_COARSE, _FINE = 0.25, 0.6
 # A donor's points, at most so many; of them this many make a colour; what a normal counts beside a place in the box.
 _POINTS, _NEAREST, _TURN = 20_000, 4, 0.15
 
@@ -61,7 +64,7 @@ def look_up(scene: Scene, surfaces: GBuffer, without: Sequence[str] = ()) -> Loo
         if asset is not None and asset.path in without:
             lit[here] = linear_to_srgb(np.broadcast_to(0.5 * surfaces.shade[here, None], (len(here), 3)))
             continue
-        found = _of_asset(asset, surfaces[here], lit[here], surfaced)
+        found = _of_asset(asset, surfaces[here], lit[here], surfaced, scene.camera)
         color[here], seen[here], known[here], lit[here] = found
     height, width = surfaces.size
     weight = torch.from_numpy(surfaces.image(known)).clamp(0, 1)
@@ -92,7 +95,7 @@ def nothing_looked_up(height: int, width: int) -> LookedUp:
 
 
 def _of_asset(
-    asset: Asset | None, samples: GBuffer, lit: np.ndarray, surfaced: bool
+    asset: Asset | None, samples: GBuffer, lit: np.ndarray, surfaced: bool, camera: Camera
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Colour (N, 3), seen (N,), known (N,) of an asset's samples; and how it is lit (N, 3), a donor's as its own."""
     tokens = None if asset is None else asset.tokens.get(APPEARANCE)
@@ -105,9 +108,11 @@ def _of_asset(
         ones = np.ones(len(samples), np.float32)
         return color, ones, ones, color
     pictures = [view for view in views.values() if view.kind != ALBEDO]
-    color, weight = _from_views(pictures, samples)
+    pixels, facing = _pixels_a_metre(asset, samples, camera)
+    color, weight, finer = _from_views(pictures, samples, pixels, facing)
     gain = np.array(pictures[0].gain, np.float32) if pictures else np.ones(3, np.float32)
-    seen = (weight > 0).astype(np.float32)
+    # What a picture saw too coarsely is finer on the stage, if the stage knows its materials.
+    seen = (weight > 0).astype(np.float32) * (_sharp(finer) if surfaced else 1)
     plain, known = lit * gain, np.full(len(samples), float(surfaced), np.float32)
     sky = samples.depth >= IS_SKY
     if pictures and sky.any():
@@ -119,34 +124,50 @@ def _of_asset(
     albedo = [view for view in views.values() if view.kind == ALBEDO]
     # What was seen of base colours is asked where the stage does not say, or where it was told them beside a picture.
     if albedo and (pictures or not surfaced):
-        base, share = _from_views(albedo, samples)
+        base, share, _ = _from_views(albedo, samples, pixels, facing)
         plain = np.where(
             share[:, None] > 0, linear_to_srgb(srgb_to_linear(base) * samples.shade[:, None]) * gain, plain
         )
         known = np.maximum(known, share > 0).astype(np.float32)
-    color = np.where(weight[:, None] > 0, color, np.clip(plain, 0, 1))
-    return color, seen, np.maximum(known, seen), np.clip(plain, 0, 1)
+    lights = local_gains(samples, plain, color, np.where(sky, 0, seen)) if pictures else 1
+    color = seen[:, None] * color + (1 - seen[:, None]) * np.clip(plain * lights, 0, 1)
+    return color.astype(np.float32), seen, np.maximum(known, seen), np.clip(plain, 0, 1)
 
 
 def borrowed(asset: Asset) -> bool:
-    """Whether an asset's look is another's than its shape: the boxes of the two were different things'."""
+    """Whether an asset's look is another's than its shape: the boxes of the two were different things', or the look is
+    that of a photograph without depth, which has no box."""
     look, shape = asset.tokens.get(APPEARANCE), asset.tokens.get(GEOMETRY)
-    if look is None or shape is None or look.extent is None or shape.extent is None:
+    if look is None or shape is None or shape.extent is None:
         return False
+    if look.extent is None:
+        return True
     return not np.allclose(look.extent, shape.extent, rtol=1e-4, atol=1e-7)
 
 
-def _from_views(views: Sequence[View], samples: GBuffer) -> tuple[np.ndarray, np.ndarray]:
-    """Colour (N, 3) and weight (N,) of points by what views saw of them; a weight of 0 is not seen."""
+def _sharp(finer: np.ndarray) -> np.ndarray:
+    """(N,) how much a picture counts whose pixels on a surface are so many times finer than the image's."""
+    return ((finer - _COARSE) / (_FINE - _COARSE)).clip(0, 1).astype(np.float32)
+
+
+def _from_views(
+    views: Sequence[View], samples: GBuffer, pixels: np.ndarray, facing: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Colour (N, 3) and weight (N,) of points by what views saw of them; a weight of 0 is not seen. And how many times
+    finer than the image the finest view saw them (N,)."""
     total, weights = np.zeros((len(samples), 3), np.float32), np.zeros(len(samples), np.float32)
+    finest = np.zeros(len(samples), np.float32)
     for view in views:
-        color, weight = _from_view(view, samples)
+        color, weight, finer = _from_view(view, samples, pixels, facing)
         total += color * weight[:, None]
         weights += weight
-    return total / np.maximum(weights, 1e-12)[:, None], weights
+        finest = np.maximum(finest, finer)
+    return total / np.maximum(weights, 1e-12)[:, None], weights, finest
 
 
-def _from_view(view: View, samples: GBuffer) -> tuple[np.ndarray, np.ndarray]:
+def _from_view(
+    view: View, samples: GBuffer, pixels: np.ndarray, facing: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     height, width = view.depth.shape
     places = view.project(samples.points.astype(np.float64))
     row, column, depth = places.T
@@ -154,8 +175,9 @@ def _from_view(view: View, samples: GBuffer) -> tuple[np.ndarray, np.ndarray]:
         inside = (row >= 0) & (row <= 1) & (column >= 0) & (column <= 1) & (depth > 0)
     at = np.flatnonzero(inside)
     color, weight = np.zeros((len(samples), 3), np.float32), np.zeros(len(samples), np.float32)
+    finer = np.zeros(len(samples), np.float32)
     if not len(at):
-        return color, weight
+        return color, weight, finer
     grid = torch.from_numpy(np.stack([2 * column[at] - 1, 2 * row[at] - 1], 1).astype(np.float32))
     nearest, farthest, covered = _around(view)
     rows = np.clip((row[at] * height).astype(int), 0, height - 1)
@@ -168,14 +190,17 @@ def _from_view(view: View, samples: GBuffer) -> tuple[np.ndarray, np.ndarray]:
     angle = _angles(view, samples.points[at], samples.facing[at])
     # Pixels a metre, of a picture that is looked at steeply: fewer of them are of the surface.
     apart = np.ones(len(at)) if view.orthographic else np.maximum(distance, 1e-6)
-    density = height / view.crop[2] * view.lens[1] / apart
+    density = height / view.crop[2] * view.lens[1] / apart * abs(np.linalg.det(view.transform[:3, :3])) ** (1 / 3)
     value = np.maximum(angle, 0.02) ** 2 * density**2
     weight[at] = np.where(same & (angle > 0.0), np.maximum(value, 1e-20), 0)
-    found, shown = _sampled(view, grid, _level(samples, at, density))
+    times = density / np.maximum(pixels[at], 1e-9)
+    found, shown = _sampled(view, grid, float(np.log2(max(np.median(times), 1e-9))))
     color[at] = found
     # Where hardly anything of the asset is shown its colour is anybody's guess.
     weight[at[shown < 0.25]] = 0
-    return color, weight
+    # Across the view a surface shows as many pixels as if it faced it; how steep it is says how many fewer along it.
+    finer[at] = np.where(weight[at] > 0, times * np.maximum(angle, 0) / np.maximum(facing[at], 0.05), 0)
+    return color, weight, finer
 
 
 def _angles(view: View, points: np.ndarray, facing: np.ndarray) -> np.ndarray:
@@ -197,22 +222,17 @@ def _around(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return near[0, 0].numpy(), far[0, 0].numpy(), covered[0, 0].numpy()
 
 
-def _level(samples: GBuffer, at: np.ndarray, density: np.ndarray) -> float:
-    """How many times, as a power of two, a view's pixels are finer than the image's, in the middle of an asset."""
-    pixels = _pixels_a_metre(samples, at)
-    finer = np.median(density / np.maximum(pixels, 1e-9))
-    return float(np.log2(max(finer, 1e-9)))
-
-
-def _pixels_a_metre(samples: GBuffer, at: np.ndarray) -> np.ndarray:
-    """(N,) pixels of the image a metre of its surfaces, told by neighbours of a row."""
-    order = np.argsort(samples.pixel[at], kind="stable")
-    pixel, points = samples.pixel[at][order], samples.points[at][order].astype(np.float64)
-    beside = np.flatnonzero(np.diff(pixel) == 1)
-    if not len(beside):
-        return np.ones(1)
-    steps = np.linalg.norm(points[beside + 1] - points[beside], axis=1)
-    return 1 / np.maximum(np.array([np.median(steps)]), 1e-12)
+def _pixels_a_metre(asset: Asset, samples: GBuffer, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) pixels of the image a unit of the asset's local space, of surfaces that would face the camera; and the
+    cosine (N,) of the angle at which they do."""
+    height, width = samples.size
+    row, column = np.divmod(samples.pixel, width)
+    camera = camera.fitted(width / height)
+    _, directions = camera.rays_through((row + 0.5) / height, (column + 0.5) / width)
+    cosine = np.abs((samples.normals * directions).sum(1)) / np.maximum(np.linalg.norm(directions, axis=1), 1e-12)
+    apart = np.ones(len(samples)) if camera.projection == "orthographic" else np.maximum(samples.depth, 1e-6)
+    size = abs(np.linalg.det(asset.shape_to_world()[:3, :3])) ** (1 / 3)
+    return height * camera.lens[1] / apart * size, np.where(samples.normals.any(1), cosine, 1.0)
 
 
 def _sampled(view: View, grid: torch.Tensor, level: float) -> tuple[np.ndarray, np.ndarray]:
@@ -234,6 +254,8 @@ def _sampled(view: View, grid: torch.Tensor, level: float) -> tuple[np.ndarray, 
 def _from_donor(asset: Asset, tokens: Tokens, samples: GBuffer) -> np.ndarray:
     """(N, 3) colours of another asset's look: of its surface at the same place of its box that faces the same way."""
     views = list(tokens.views.values())
+    if tokens.extent is None:
+        return _by_card(asset, views[0], samples)
     shape = asset.tokens[GEOMETRY].extent
     low, high = np.asarray(shape, np.float64)
     wanted = (samples.points - low) / np.maximum(high - low, 1e-9)

@@ -13,6 +13,7 @@ from ..surfaces.gbuffer import Look, Surfaces, gbuffer
 from ..surfaces.pieces import Placed
 from ..surfaces.rays import Hits
 from .bounds import Transforms
+from .donors import with_donors
 from .geometry import Piece, gather_meshes
 from .shade import Shader
 from .walk import PROXY, Owners
@@ -21,7 +22,8 @@ from .walk import PROXY, Owners
 def render_gbuffer(stage: Usd.Stage, scene: Scene, height: int, width: int, antialias: int = 3) -> GBuffer:
     """The surfaces that the camera of a scene sees at an image's size, antialiased.
 
-    An asset's surface is its geometry on the stage; of an asset that has none, the sheet of the depths it was seen
+    An asset's surface is its geometry on the stage, that of another prim if it has that one's geometry tokens (`from`);
+    of an asset that has none, the sheet of the depths it was seen
     with, else a flat card in its 2D box. What is of no asset is the background's, as the sky is.
 
     Args:
@@ -43,7 +45,10 @@ class StageSurfaces(Surfaces):
     ):
         pieces = drawn(gather_meshes(stage, scene.time), scene) if pieces is None else pieces
         owners = owners_of(pieces, scene)
-        super().__init__(scene, camera, _posed(pieces, owners, stage, scene), owners, sheets=sheets)
+        pieces = _posed(pieces, owners, stage, scene)
+        if sheets:
+            pieces, owners = with_donors(pieces, owners, stage, scene)
+        super().__init__(scene, camera, pieces, owners, sheets=sheets)
         self.shader = Shader(self.pieces, self.caster, scene.time, scene.up_axis)
 
     def material_opacity(self, hits: Hits) -> np.ndarray:
@@ -54,14 +59,16 @@ class StageSurfaces(Surfaces):
 
     def then(self, piece: Placed, asset: Asset) -> tuple[np.ndarray, float] | None:
         piece = cast(Piece, piece)
-        surface = asset.surfaces.get(_within(piece, asset)) if asset.surfaces and piece.instance is None else None
+        surface = (
+            asset.surfaces.get(_within(piece, asset.shape_prim)) if asset.surfaces and piece.instance is None else None
+        )
         if surface is None:
             return None
         mesh, points = piece.mesh, piece.mesh.points
         if surface.points is not None and mesh.authored is not None and len(surface.points) == len(mesh.authored):
             if not np.allclose(surface.points, mesh.authored, rtol=0, atol=1e-6 * (1e-9 + np.ptp(mesh.authored))):
                 points = surface.points if mesh.refined is None else mesh.refined.points_from @ surface.points
-        now = piece.local_to_world @ np.linalg.inv(asset.local_to_world)
+        now = piece.local_to_world @ np.linalg.inv(asset.shape_to_world())
         if points is mesh.points and np.allclose(now, surface.transform, rtol=1e-6, atol=1e-9):
             return None
         moved = points @ surface.transform[:3, :3] + surface.transform[3, :3]
@@ -108,9 +115,9 @@ def surfaces_of(stage: Usd.Stage, scene: Scene) -> dict[str, dict[str, Surface]]
         asset = scene.assets[owner]
         points = piece.mesh.authored.astype(np.float32) if piece.deforms and piece.mesh.authored is not None else None
         transform = piece.local_to_world @ np.linalg.inv(asset.local_to_world)
-        out.setdefault(asset.path, {})[_within(piece, asset)] = Surface(transform, points)
+        out.setdefault(asset.path, {})[_within(piece, asset.path)] = Surface(transform, points)
     return out
 
 
-def _within(piece: Piece, asset: Asset) -> str:
-    return str(Sdf.Path(piece.path).MakeRelativePath(Sdf.Path(asset.path)))
+def _within(piece: Piece, root: str) -> str:
+    return str(Sdf.Path(piece.path).MakeRelativePath(Sdf.Path(root)))

@@ -44,8 +44,10 @@ class Piece:
     deforms: bool = False
 
 
-def gather_meshes(stage: Usd.Stage, time: float | None = None) -> list[Piece]:
+def gather_meshes(stage: Usd.Stage, time: float | None = None, root: Usd.Prim | None = None) -> list[Piece]:
     """Every visible gprim of purpose default, render or proxy as triangles, in traversal order.
+
+    With `root`, which may be a class, those at and below that prim.
 
     Subdivision surfaces are refined, implicit shapes tessellated, instances share their `Mesh`, and each instance of
     a point instancer is a piece of its own.
@@ -53,7 +55,8 @@ def gather_meshes(stage: Usd.Stage, time: float | None = None) -> list[Piece]:
     Warns:
         StageWarning: curves, points, volumes and other geometry without a surface are left out; so is broken topology.
     """
-    prims = [v for v in visible(stage.GetPseudoRoot(), time) if v.kind and v.purpose != GUIDE]
+    found = visible(stage.GetPseudoRoot(), time) if root is None else visible(root, time, undefined=True)
+    prims = [v for v in found if v.kind and v.purpose != GUIDE]
     return _Gatherer(stage, time, len(prims)).gather(prims)
 
 

@@ -145,8 +145,9 @@ def _asset(prim: Usd.Prim, role: str, extent: np.ndarray | None, pose: np.ndarra
         asset.presence = 1.0 if presence is None else float(presence)
         asset.text = _value(prim, "neural:text", code) or ""
     asset.tokens = read_tokens(prim, time)
-    if asset.tokens and NeuralSurfaceAPI(prim):
-        asset.surfaces = read_surfaces(prim, time)
+    shape = prim if asset.shape_prim == asset.path else prim.GetStage().GetPrimAtPath(asset.shape_prim)
+    if asset.tokens and NeuralSurfaceAPI(shape):
+        asset.surfaces = read_surfaces(shape, time)
     return asset
 
 

@@ -85,6 +85,7 @@ def _read_set(api: NeuralTokensAPI, time: float | None) -> Tokens | None:
         source=source.path if isinstance(source, Sdf.AssetPath) else "",
         digest=attribute.GetCustomDataByKey(DIGEST_KEY) or "",
         views=read_views(prim, time),
+        prim=str(prim.GetPath()),
     )
 
 

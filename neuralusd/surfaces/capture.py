@@ -44,10 +44,8 @@ def capture(
         depth = np.where(shown, SKY if background and elsewhere else np.nan, np.inf)
     seen = passes.color if kind == PICTURE else passes.base
     assert seen is not None
-    pure = binary_erosion(shown, np.ones((3, 3)), border_value=1)
-    color = _carried(seen[part].astype(np.float32), pure)
-    # Of others nothing is kept.
-    color = np.where(binary_dilation(shown, iterations=_CARRIED)[..., None], color, 0)
+    pure = _pure(shown, passes.depth[part])
+    color = _carried(seen[part].astype(np.float32), pure, shown)
     even = passes.shaded if kind == PICTURE else linear_to_srgb(_EVEN * srgb_to_linear(seen))
     gain = np.ones(3)
     if passes.lit and passes.color is not None and even is not None and finite.any():
@@ -70,12 +68,26 @@ def capture(
     )
 
 
-def _carried(color: np.ndarray, pure: np.ndarray) -> np.ndarray:
-    """Colours (H, W, 3) in which those of pure pixels are carried a little over the outline."""
-    if not pure.any() or pure.all():
-        return color
-    distance, (rows, columns) = distance_transform_edt(~pure, return_indices=True)
-    return np.where((distance <= _CARRIED)[..., None], color[rows, columns], color)
+def _pure(shown: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """(H, W) bool, pixels of `shown` that show nothing else; a picture is never so sharp that what stands before does
+    not shine on a second pixel."""
+    pure = binary_erosion(shown, np.ones((3, 3)), border_value=1)
+    if not pure.any():
+        return pure
+    beside = distance_transform_edt(~shown, return_distances=False, return_indices=True)
+    before = ~shown & (depth < depth[beside[0], beside[1]])
+    apart = pure & ~binary_dilation(before, np.ones((5, 5)))
+    return apart if apart.any() else pure
+
+
+def _carried(color: np.ndarray, pure: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Colours (H, W, 3) in which those of pure pixels are carried to the outline, and those of the outline a little
+    over it; black elsewhere, of others nothing is kept."""
+    if pure.any():
+        distance, (rows, columns) = distance_transform_edt(~pure, return_indices=True)
+        color = np.where((distance <= _CARRIED)[..., None], color[rows, columns], color)
+    distance, (rows, columns) = distance_transform_edt(~shown, return_indices=True)
+    return np.where((distance <= _CARRIED)[..., None], color[rows, columns], 0)
 
 
 def _smaller(image: np.ndarray, every: int) -> np.ndarray:

@@ -210,13 +210,14 @@ def _places(hits: Hits, asset: np.ndarray, normals: np.ndarray, surfaces: Surfac
         of = surfaces.scene.assets[owner]
         if isinstance(piece, SheetPiece):
             points[here] = _on_sheet(piece, hits[here])
-            facing[here] = 0 if piece.seen is not None else _turned(normals[here], of.local_to_world)
+            facing[here] = 0 if piece.seen is not None else _turned(normals[here], of.shape_to_world())
             continue
         then = surfaces.then(piece, of)
         if then is None:
-            inverse = np.linalg.inv(of.local_to_world)
+            shape_to_world = of.shape_to_world()
+            inverse = np.linalg.inv(shape_to_world)
             points[here] = points[here] @ inverse[:3, :3] + inverse[3, :3]
-            facing[here] = _turned(normals[here], of.local_to_world)
+            facing[here] = _turned(normals[here], shape_to_world)
             continue
         corners = then[0][piece.mesh.triangles[hits.triangle[here]]]
         points[here] = np.einsum("nk,nki->ni", hits.weights[here], corners)

@@ -68,7 +68,7 @@ def _sheet(asset: Asset, view: View) -> SheetPiece | None:
     if not len(triangles):
         return None
     outline = None if background else _Outline(view)
-    return SheetPiece(asset.path, Sheet(points, triangles), asset.local_to_world, None, outline)
+    return SheetPiece(asset.path, Sheet(points, triangles), asset.shape_to_world(), None, outline)
 
 
 def _stations(pixels: int, count: int) -> np.ndarray:
