@@ -1,4 +1,4 @@
-"""Geometry that an asset takes of another prim: its shape is that prim's, with its materials, in the asset's own box."""
+"""Geometry that an asset takes of another prim: that prim's shape, with its materials, in the asset's own box."""
 
 from __future__ import annotations
 

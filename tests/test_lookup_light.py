@@ -27,7 +27,9 @@ def lit(pipe, light):
     scene = stages.read(stage, "/World/Camera", 1)
     passes = stages.render_passes(stage, scene, SIZE, SIZE)
     color = np.clip(passes.color * light[..., None], 0, 1).astype(np.float32)
-    tokens = pipe.encode(scene, dataclasses.replace(passes, color=color, base=None, shaded=passes.color, lit=True)).tokens
+    tokens = pipe.encode(
+        scene, dataclasses.replace(passes, color=color, base=None, shaded=passes.color, lit=True)
+    ).tokens
     scene = with_tokens(scene, tokens)
     gone = dataclasses.replace(
         scene, assets=[dataclasses.replace(a, presence=0.0 if a.path == BOX else 1.0) for a in scene.assets]
@@ -58,7 +60,9 @@ def test_a_wall_is_not_lit_as_the_floor_beside_it_is(pipe):
     passes = stages.render_passes(stage, scene, SIZE, SIZE)
     top = passes.normals[..., 2] > 0.9
     color = np.where(top[..., None], passes.color, 0.4 * passes.color).astype(np.float32)
-    tokens = pipe.encode(scene, dataclasses.replace(passes, color=color, base=None, shaded=passes.color, lit=True)).tokens
+    tokens = pipe.encode(
+        scene, dataclasses.replace(passes, color=color, base=None, shaded=passes.color, lit=True)
+    ).tokens
     later = with_tokens(stages.read(stage, "/World/Camera", 3), tokens)
     surfaces = stages.render_gbuffer(stage, later, SIZE, SIZE)
     found = look_up(later, surfaces)

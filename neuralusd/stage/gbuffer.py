@@ -8,10 +8,12 @@ from typing import cast
 import numpy as np
 from pxr import Sdf, Usd
 
+from ..kept import digest
 from ..scene import Asset, Camera, GBuffer, Scene, Surface
-from ..surfaces.gbuffer import Look, Surfaces, gbuffer
-from ..surfaces.pieces import Placed
+from ..surfaces.gbuffer import Look, Surfaces
+from ..surfaces.pieces import Placed, SheetPiece
 from ..surfaces.rays import Hits
+from ..surfaces.recent import Recent
 from .bounds import Transforms
 from .donors import with_donors
 from .geometry import Piece, gather_meshes
@@ -34,7 +36,11 @@ def render_gbuffer(stage: Usd.Stage, scene: Scene, height: int, width: int, anti
     """
     if height <= 0 or width <= 0 or antialias <= 0:
         raise ValueError(f"an image of {height} x {width}, antialias {antialias}, is none; give positive numbers")
-    return gbuffer(StageSurfaces(stage, scene, scene.camera.fitted(width / height)), height, width, antialias)
+    surfaces = StageSurfaces(stage, scene, scene.camera.fitted(width / height))
+    return _recent.gbuffer(surfaces, height, width, antialias)
+
+
+_recent = Recent()
 
 
 class StageSurfaces(Surfaces):
@@ -50,6 +56,17 @@ class StageSurfaces(Surfaces):
             pieces, owners = with_donors(pieces, owners, stage, scene)
         super().__init__(scene, camera, pieces, owners, sheets=sheets)
         self.shader = Shader(self.pieces, self.caster, scene.time, scene.up_axis)
+
+    def print_of(self, number: int) -> bytes:
+        piece, owner = self.pieces[number], int(self.owners[number])
+        plain = super().print_of(number)
+        if isinstance(piece, SheetPiece):
+            return plain
+        piece = cast(Piece, piece)
+        asset = self.scene.assets[owner] if owner >= 0 else None
+        surface = asset.surfaces.get(_within(piece, asset.shape_prim)) if asset is not None else None
+        then = None if surface is None else digest(surface.transform, surface.points)
+        return digest(plain, self.shader.print_of(piece), then)
 
     def material_opacity(self, hits: Hits) -> np.ndarray:
         return self.shader.opacity(hits)

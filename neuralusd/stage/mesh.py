@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 from pxr import Usd, UsdGeom
 
+from ..kept import Kept, digest
 from .errors import StageWarning
-from .kept import Kept, digest
 from .primitives import Shape, tessellate
 from .subdivide import Refined, Topology, refine
 from .triangulate import triangulate

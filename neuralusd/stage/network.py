@@ -6,6 +6,7 @@ Nodes are UsdPreviewSurface's (UsdUVTexture, UsdPrimvarReader, UsdTransform2d) a
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +27,8 @@ class Points(Protocol):
     """
 
     count: int
+    # What nodes, textures and primvars have already given there, by neighbour and name: several inputs may ask for it.
+    memo: dict[tuple[int, str, str], np.ndarray | None]
 
     def primvar(self, name: str, neighbour: int) -> np.ndarray | None:
         """(N, k) of a primvar at the points (neighbour 0) or at their neighbours (1, 2); None where they have none."""
@@ -77,7 +80,17 @@ class Network:
             what = f"<{shader.GetPath()}>: node {identifier or 'without an id'} is not evaluated"
             self.warn(what, "Bake it to a texture.")
             return None
-        return NODES[category](self, shader.ConnectableAPI(), output)
+        return self._once(str(shader.GetPath()), output, lambda: NODES[category](self, shader.ConnectableAPI(), output))
+
+    def primvar(self, name: str) -> np.ndarray | None:
+        """(N, k) of a primvar; None where there is none."""
+        return self._once("", name, lambda: self.points.primvar(name, self.neighbour))
+
+    def _once(self, path: str, name: str, make: Callable[[], np.ndarray | None]) -> np.ndarray | None:
+        key = (self.neighbour, path, name)
+        if key not in self.points.memo:
+            self.points.memo[key] = make()
+        return self.points.memo[key]
 
     def warn(self, what: str, cure: str) -> None:
         if what not in self.missing:
@@ -90,6 +103,13 @@ class Network:
         """(N, 4) of the image that `file` names, at texture coordinates; None where there is none or it cannot be
         read.
         """
+        # Outputs of one node, as its colour and its alpha, are of one image.
+        name = f"{st} {default} {wrap} {space}"
+        return self._once(str(node.GetPrim().GetPath()), name, lambda: self._texture(node, st, default, wrap, space))
+
+    def _texture(
+        self, node: UsdShade.ConnectableAPI, st: str, default: str, wrap: tuple[str, str], space: str
+    ) -> np.ndarray | None:
         given = node.GetInput("file")
         files = given.GetValueProducingAttributes() if given else []
         asset = files[0].Get(time_code(self.time)) if files else None
@@ -118,7 +138,7 @@ class Network:
         """(N, 2) of an input that is texture coordinates; without a connection, of the primvar `default`."""
         st = self.input(node, name, 2)
         if st is None and default:
-            found = self.points.primvar(default, self.neighbour)
+            found = self.primvar(default)
             st = None if found is None else widened(found, 2)
         if st is None:
             return None

@@ -108,7 +108,7 @@ def _width(node: UsdShade.ConnectableAPI) -> int:
 
 def _texcoord(network: Network, node: UsdShade.ConnectableAPI, output: str) -> np.ndarray | None:
     index = network.value(node, "index")
-    return network.points.primvar("st" if not index else f"st{index}", network.neighbour)
+    return network.primvar("st" if not index else f"st{index}")
 
 
 def _arithmetic(operation: Callable[..., np.ndarray], inputs: Sequence[tuple[str, float]]):

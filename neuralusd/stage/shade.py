@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from pxr import Usd, UsdGeom, UsdShade
 
+from ..kept import digest
 from ..scene import Camera
 from ..surfaces.gbuffer import BACKDROP, Look, by_label, facing_normals, illumination
 from ..surfaces.pieces import SheetPiece
 from ..surfaces.rays import Hits, RayCaster
 from ..surfaces.samples import ENOUGH, LAYERS, beyond
 from .geometry import Piece
+from .prints import material_print, primvars_print
 from .surface import bound_material, look, may_be_transparent
 from .walk import time_code
 
@@ -30,6 +32,7 @@ class Shader:
         self._materials: dict[Usd.Prim, tuple[list[UsdShade.Material | None], np.ndarray | None]] = {}
         self._primvars: dict[tuple, tuple[np.ndarray, str] | None] = {}
         self._transparent: dict[Usd.Prim | None, bool] = {}
+        self._prints: dict[Usd.Prim | None, bytes] = {}
 
     def visible(self, origins: np.ndarray, directions: np.ndarray, rays: np.ndarray, far: float) -> Hits:
         """The first surface on each ray that is there: neither cut out nor of no opacity."""
@@ -126,6 +129,23 @@ class Shader:
             self._materials[piece.prim] = (found, of_face)
         return self._materials[piece.prim]
 
+    def print_of(self, piece: Piece) -> bytes:
+        """What tells a piece's look apart from others."""
+        materials, of_face = self.materials(piece)
+        for material in materials:
+            key = material.GetPrim() if material else None
+            if key not in self._prints:
+                self._prints[key] = material_print(material, self.time)
+        if piece.prim not in self._prints:
+            self._prints[piece.prim] = primvars_print(piece.prim, self.time)
+        instance: tuple = ()
+        if piece.instance is not None:
+            if piece.instance[0] not in self._prints:
+                self._prints[piece.instance[0]] = primvars_print(piece.instance[0], self.time)
+            instance = (self._prints[piece.instance[0]], piece.instance[1])
+        looks = [self._prints[material.GetPrim() if material else None] for material in materials]
+        return digest(self._prints[piece.prim], instance, of_face, *looks)
+
     def primvar(self, piece: Any, name: str) -> tuple[np.ndarray, str] | None:
         """Values (N, k) of a primvar, refined for the piece's mesh, and their interpolation; None where it has none."""
         if isinstance(piece, SheetPiece):
@@ -172,6 +192,7 @@ class _HitPoints:
 
     def __init__(self, shader: Shader, hits: Hits, weights: list[np.ndarray]):
         self.shader, self.hits, self.weights, self.count = shader, hits, weights, len(hits.ray)
+        self.memo: dict[tuple[int, str, str], np.ndarray | None] = {}
 
     def primvar(self, name: str, neighbour: int) -> np.ndarray | None:
         out: np.ndarray | None = None

@@ -11,12 +11,12 @@ import numpy as np
 import PIL.Image
 from pxr import Gf, Sdf, Usd, Vt
 
+from ..kept import Kept, digest
 from ..scene import PICTURE, Surface, View
 from ..schema import NeuralSurfaceAPI, NeuralViewAPI
 from ..schema.base import to_usd
 from ..surfaces.sheets import IS_SKY, SKY
 from .errors import TokensError
-from .kept import Kept, digest
 from .walk import time_code
 
 # Codes of the depth picture: nothing of the prim; the nearest and the farthest depth; endlessly far.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..colors import linear_to_srgb
+from ..kept import digest
 from ..scene import Asset, Camera, GBuffer, Passes, Scene
 from .pieces import Placed, SheetPiece
 from .rays import Hits, RayCaster
@@ -85,9 +86,29 @@ class Surfaces:
         self.presence = presence[self.owners]
         self.caster = RayCaster(self.pieces, camera, self.owners, [asset.local_to_world for asset in scene.assets])
 
-    def samples(self, height: int, width: int, antialias: int, everywhere: bool = False) -> Iterator[Samples]:
+    def samples(
+        self, height: int, width: int, antialias: int, everywhere: bool = False, only: np.ndarray | None = None
+    ) -> Iterator[Samples]:
         """As `neuralusd.surfaces.samples.sample`."""
-        return sample(self.caster, self.camera, (height, width), self.opacity, antialias, everywhere)
+        return sample(self.caster, self.camera, (height, width), self.opacity, antialias, everywhere, only)
+
+    def prints(self) -> list[bytes]:
+        """Of each piece what tells it apart from any that would look otherwise, or elsewhere."""
+        return [self.print_of(number) for number in range(len(self.pieces))]
+
+    def print_of(self, number: int) -> bytes:
+        """The print of a piece: its mesh (while that exists), its place, its asset, what it was seen as."""
+        piece, owner = self.pieces[number], int(self.owners[number])
+        asset = self.scene.assets[owner] if owner >= 0 else None
+        values: list[Any] = [id(piece.mesh), piece.local_to_world, owner, self.presence[number]]
+        if asset is not None:
+            values.append(asset.shape_to_world())
+        if isinstance(piece, SheetPiece):
+            mask = getattr(piece.outline, "mask", None)
+            # Its mesh is made anew each time.
+            values[0] = digest(piece.mesh.points, piece.mesh.triangles)
+            values += [piece.seen, mask]
+        return digest(*values)
 
     def opacity(self, hits: Hits, through: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(N,) how much hits hide: opacity of their material, presence of their asset, outline of what was seen.
@@ -130,11 +151,15 @@ class Surfaces:
         return np.array([0.0, 0.0, 1.0]) if self.scene.up_axis == "Z" else np.array([0.0, 1.0, 0.0])
 
 
-def gbuffer(surfaces: Surfaces, height: int, width: int, antialias: int = 3) -> GBuffer:
-    """The surfaces that the camera sees at an image's size; what is of no asset is the background's, as the sky is."""
+def gbuffer(surfaces: Surfaces, height: int, width: int, antialias: int = 3, only: np.ndarray | None = None) -> GBuffer:
+    """The surfaces that the camera sees at an image's size; what is of no asset is the background's, as the sky is.
+
+    Args:
+        only: (height, width) bool, pixels that are wanted; None is all.
+    """
     size = (height, width)
-    parts = [_shaded(part, surfaces, size) for part in surfaces.samples(height, width, antialias)]
-    return joined([*parts, _sky(parts, surfaces.scene, surfaces.camera, size)], size, surfaces.surfaced)
+    parts = [_shaded(part, surfaces, size) for part in surfaces.samples(height, width, antialias, only=only)]
+    return joined([*parts, _sky(parts, surfaces.scene, surfaces.camera, size, only)], size, surfaces.surfaced)
 
 
 def gbuffer_of_views(scene: Scene, height: int, width: int, antialias: int = 3, flat: bool = False) -> GBuffer:
@@ -243,14 +268,15 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
 
 
-def _sky(parts: list[GBuffer], scene: Scene, camera: Camera, size: tuple[int, int]) -> GBuffer:
+def _sky(parts: list[GBuffer], scene: Scene, camera: Camera, size: tuple[int, int], only: np.ndarray | None) -> GBuffer:
     """What is behind all surfaces, endlessly far, as the background's; none where there is no background."""
     height, width = size
     covered = np.zeros(height * width)
     for part in parts:
         covered += np.bincount(part.pixel, part.weight, height * width)
     index = next((i for i, asset in enumerate(scene.assets) if asset.role == "background"), -1)
-    pixel = np.flatnonzero(covered < 1 - 1e-3) if index >= 0 else np.zeros(0, np.int64)
+    wanted = True if only is None else only.ravel()
+    pixel = np.flatnonzero((covered < 1 - 1e-3) & wanted) if index >= 0 else np.zeros(0, np.int64)
     row, column = np.divmod(pixel, width)
     origins, directions = camera.rays_through((row + 0.5) / height, (column + 0.5) / width)
     world = origins + SKY * directions

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import binary_dilation
 
 from ..scene import Camera
 from .rays import Hits, RayCaster
@@ -42,15 +43,19 @@ def sample(
     opacity: Opacity,
     antialias: int = 3,
     everywhere: bool = False,
+    only: np.ndarray | None = None,
 ) -> Iterator[Samples]:
     """Samples of an image of `size` (height, width), in parts of some hundred thousand.
 
     Args:
         opacity: see `neuralusd.surfaces.gbuffer.Surfaces.opacity`. antialias: a pixel that shows an edge is cast
             through antialias x antialias times; 1 is once. everywhere: every pixel is.
+        only: (height, width) bool, pixels that are wanted; None is all.
     """
     height, width = size
-    pixels = np.arange(height * width)
+    wanted = np.ones(height * width, bool) if only is None else only.ravel()
+    # A pixel's neighbours say whether it shows an edge.
+    pixels = np.flatnonzero(wanted if only is None or everywhere else binary_dilation(only).ravel())
     if everywhere and antialias > 1:
         yield from _finer(caster, camera, size, opacity, antialias, pixels)
         return
@@ -66,13 +71,13 @@ def sample(
         normals[seen] = part.hits.normals[part.first]
         parts.append(part)
     if antialias == 1:
-        yield from parts
+        yield from (_some(part, wanted[part.pixel]) for part in parts)
         return
     edge = _edges(piece.reshape(size), depth.reshape(size), normals.reshape(*size, 3)).ravel()
     while parts:
         part = parts.pop(0)
-        yield _some(part, ~edge[part.pixel])
-    yield from _finer(caster, camera, size, opacity, antialias, np.flatnonzero(edge))
+        yield _some(part, (wanted & ~edge)[part.pixel])
+    yield from _finer(caster, camera, size, opacity, antialias, np.flatnonzero(wanted & edge))
 
 
 def _finer(

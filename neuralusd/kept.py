@@ -11,12 +11,12 @@ import numpy as np
 
 
 def digest(*values: Any) -> bytes:
-    """Identifies arrays and what `repr` tells apart."""
+    """Identifies arrays and what `repr` tells apart, within this process."""
     found = hashlib.blake2b(digest_size=16)
     for value in values:
         if isinstance(value, np.ndarray):
-            found.update(f"{value.dtype}{value.shape}".encode())
-            found.update(np.ascontiguousarray(value).view(np.uint8).reshape(-1).data if value.size else b"")
+            # Python's own hash of bytes is five times as fast as the fastest of hashlib's.
+            found.update(f"{value.dtype}{value.shape}{hash(value.tobytes())}".encode())
         else:
             found.update(repr(value).encode())
         found.update(b"|")

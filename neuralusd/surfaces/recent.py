@@ -1,0 +1,89 @@
+"""The G-buffer before, kept: after an edit only those pixels are cast again that may show something that changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..scene import Camera, GBuffer
+from .gbuffer import Surfaces, gbuffer, joined
+from .pieces import Placed, Triangles
+
+# G-buffers that are kept, and samples that one may have; a sample is about 120 bytes.
+KEPT, LARGEST = 2, 1_500_000
+# With more pieces than these, telling them apart takes longer than casting.
+MOST_PIECES = 3_000
+# Pixels around what changed; their neighbours' edges decide how finely they are cast.
+_MARGIN = 2
+# Where more of the image than this part changes, all of it is made anew.
+_MOST = 0.7
+
+
+@dataclass
+class _Before:
+    """A G-buffer, and what it was made of: prints of the pieces, their boxes' corners (8, 3) in world space, and their
+    meshes, which prints name by their place in memory."""
+
+    key: tuple
+    prints: list[bytes]
+    boxes: list[np.ndarray]
+    meshes: list[Triangles]
+    made: GBuffer
+
+
+class Recent:
+    """G-buffers made again from those made before."""
+
+    def __init__(self) -> None:
+        self._kept: list[_Before] = []
+
+    def gbuffer(self, surfaces: Surfaces, height: int, width: int, antialias: int) -> GBuffer:
+        """As `neuralusd.surfaces.gbuffer.gbuffer`."""
+        if len(surfaces.pieces) > MOST_PIECES:
+            return gbuffer(surfaces, height, width, antialias)
+        prints, camera = surfaces.prints(), surfaces.camera
+        lens = (camera.projection, camera.lens, camera.clipping_range, camera.world_to_camera.tobytes())
+        assets = tuple((asset.path, asset.role) for asset in surfaces.scene.assets)
+        key = (height, width, antialias, lens, assets, surfaces.scene.up_axis)
+        boxes = [_box(piece) for piece in surfaces.pieces]
+        before = next((each for each in self._kept if each.key == key), None)
+        only = None if before is None else _changed(before, prints, boxes, camera, (height, width))
+        if before is None or only is None or only.mean() > _MOST:
+            made = gbuffer(surfaces, height, width, antialias)
+        else:
+            old = before.made[np.flatnonzero(~only.ravel()[before.made.pixel])]
+            parts = [old, gbuffer(surfaces, height, width, antialias, only)] if only.any() else [old]
+            made = joined(parts, (height, width), surfaces.surfaced)
+        self._kept = [each for each in self._kept if each is not before][: KEPT - 1]
+        if len(made) <= LARGEST:
+            self._kept.insert(0, _Before(key, prints, boxes, [piece.mesh for piece in surfaces.pieces], made))
+        return made
+
+
+def _changed(
+    before: _Before, prints: list[bytes], boxes: list[np.ndarray], camera: Camera, size: tuple[int, int]
+) -> np.ndarray | None:
+    """(H, W) bool, where pieces are that were not there, or not so; None where that cannot be said."""
+    gone, come = Counter(before.prints) - Counter(prints), Counter(prints) - Counter(before.prints)
+    out = np.zeros(size, bool)
+    for changed, names, corners in ((gone, before.prints, before.boxes), (come, prints, boxes)):
+        for name, box in zip(names, corners, strict=True):
+            if name not in changed:
+                continue
+            h, w, depth = camera.project(box).T
+            if not np.isfinite(box).all() or (depth <= camera.clipping_range[0]).any():
+                return None
+            top, left = (int(np.floor(np.clip(v.min(), 0, 1) * n)) - _MARGIN for v, n in zip((h, w), size, strict=True))
+            bottom, right = (
+                int(np.ceil(np.clip(v.max(), 0, 1) * n)) + _MARGIN for v, n in zip((h, w), size, strict=True)
+            )
+            out[max(top, 0) : bottom, max(left, 0) : right] = True
+    return out
+
+
+def _box(piece: Placed) -> np.ndarray:
+    low, high = piece.mesh.bounds
+    unit = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    return (low + unit * (high - low)) @ piece.local_to_world[:3, :3] + piece.local_to_world[3, :3]
