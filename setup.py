@@ -36,12 +36,12 @@ setup(
         "diffusers>=0.36",  # the pipelines' base, schedulers, denoisers
         "transformers>=5",  # DINOv2, detectors, segmenters, depth
         "accelerate>=1.10",  # diffusers and transformers load big weights through it, once, not twice
-        "peft>=0.17",  # diffusers loads and trains adapters through it: the backend `mini-rooms`
+        "peft>=0.17",  # diffusers loads and trains adapters through it
         "safetensors>=0.5",  # the only format weights are read from
         "pillow>=11",
         "scipy>=1.13",
-        "trimesh>=4.8",  # ray casting of a stage's meshes ...
-        "embreex>=2.17.7",  # ... by Embree
+        "trimesh>=4.8",  # lift and worlds of models: reading, measuring and sampling meshes
+        "embreex>=2.17.7",  # rays against a stage's meshes, by Embree
         "mapbox-earcut>=1.0.3",  # triangles of concave and holed faces
         "scikit-image>=0.24",  # lift: a solid's surface; outlines; colours
         "manifold3d>=3.2",  # lift: closed meshes that stay closed with fewer triangles

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ..scene import GBuffer
 from .fill import fill_holes
 
 # sRGB values below this are too dark to say how bright the light is; and how much a place's light may differ.
 _DARK, _RANGE = 0.03, 1.2
+# Light is smooth: of larger images about so many cells along the shorter side are enough.
+_CELLS = 256
 
 
 def local_gains(samples: GBuffer, plain: np.ndarray, seen: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -27,11 +30,11 @@ def local_gains(samples: GBuffer, plain: np.ndarray, seen: np.ndarray, known: np
     if not told.any() or not asked.any():
         return gains
     log = np.log((seen + _DARK) / (plain + _DARK)).clip(-_RANGE, _RANGE)
-    height, width = samples.size
-    row, column = np.divmod(samples.pixel, width)
-    top, left = row.min(), column.min()
-    shape = (int(row.max() - top + 1), int(column.max() - left + 1))
-    place = (row - top) * shape[1] + column - left
+    row, column = np.divmod(samples.pixel, samples.size[1])
+    row, column = row - row.min(), column - column.min()
+    cell = max(1, round(min(samples.size) / _CELLS))
+    shape = (int(row.max()) // cell + 1, int(column.max()) // cell + 1)
+    place = row // cell * shape[1] + column // cell
     directions = np.concatenate([samples.normals.clip(0) ** 2, samples.normals.clip(None, 0) ** 2], 1)
     wanted, there = directions[asked].sum(0), directions[told].sum(0)
     used = np.flatnonzero((wanted > 1e-3 * wanted.sum()) & (there > 1e-4 * there.sum()))
@@ -42,11 +45,19 @@ def local_gains(samples: GBuffer, plain: np.ndarray, seen: np.ndarray, known: np
     grids = np.stack([_summed(place[told], layer, shape) for layer in layers], 1)  # (directions, 4, H, W)
     weight, total = (torch.from_numpy(part).float() for part in (grids[:, :1], grids[:, 1:]))
     mean = total.sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp_min(1e-9)
-    field = fill_holes(total / weight.clamp_min(1e-9) - mean, weight.clamp(0, 1)) + mean
-    here = field.flatten(2)[:, :, torch.from_numpy(place[asked])].numpy()  # (directions, 3, asked)
+    field = fill_holes(total / weight.clamp_min(1e-9) - mean, (weight / cell**2).clamp(0, 1)) + mean
+    here = _between(field, row[asked] / cell, column[asked] / cell, cell)  # (directions, 3, asked)
     # Directions that nothing was seen of leave the gain as it is.
     gains[asked] = np.exp(np.einsum("nd,dcn->nc", directions[asked][:, used], here))
     return gains
+
+
+def _between(field: torch.Tensor, row: np.ndarray, column: np.ndarray, cell: int) -> np.ndarray:
+    """(D, C, N) of cells (D, C, H, W) at places in cells, linearly between their middles."""
+    inside = 0.5 / cell
+    places = np.stack([(column + inside) * 2 / field.shape[3] - 1, (row + inside) * 2 / field.shape[2] - 1], 1)
+    grid = torch.from_numpy(places.astype(np.float32)).expand(len(field), 1, -1, 2)
+    return F.grid_sample(field, grid, align_corners=False, padding_mode="border")[:, :, 0].numpy()
 
 
 def _summed(place: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.spatial import cKDTree
 
 from ..colors import linear_to_srgb, srgb_to_linear
@@ -23,6 +22,7 @@ from ..scene import ALBEDO, APPEARANCE, GEOMETRY, Asset, Camera, GBuffer, Scene,
 from ..surfaces.sheets import IS_SKY
 from .fill import fill_holes
 from .gains import local_gains
+from .view_pixels import pixels_of
 
 # What is looked up of each pixel: colour (3), whether a picture saw it, whether anything is known of it, the shaded
 # colour (3), the normal in camera space (3), relative log depth, whether it is an object's, whether it is a surface.
@@ -107,7 +107,8 @@ def _of_asset(
         color = _from_donor(asset, tokens, samples)
         ones = np.ones(len(samples), np.float32)
         return color, ones, ones, color
-    pictures = [view for view in views.values() if view.kind != ALBEDO]
+    every = list(views.values())
+    pictures = [view for view in every if view.kind != ALBEDO]
     pixels, facing = _pixels_a_metre(asset, samples, camera)
     color, weight, finer = _from_views(pictures, samples, pixels, facing)
     gain = np.array(pictures[0].gain, np.float32) if pictures else np.ones(3, np.float32)
@@ -121,7 +122,7 @@ def _of_asset(
         pixels = np.concatenate(shown)
         plain[sky] = pixels.mean(0) / 255 if len(pixels) else 0
         known[sky] = float(len(pixels) > 0)
-    albedo = [view for view in views.values() if view.kind == ALBEDO]
+    albedo = [view for view in every if view.kind == ALBEDO]
     # What was seen of base colours is asked where the stage does not say, or where it was told them beside a picture.
     if albedo and (pictures or not surfaced):
         base, share, _ = _from_views(albedo, samples, pixels, facing)
@@ -179,7 +180,8 @@ def _from_view(
     if not len(at):
         return color, weight, finer
     grid = torch.from_numpy(np.stack([2 * column[at] - 1, 2 * row[at] - 1], 1).astype(np.float32))
-    nearest, farthest, covered = _around(view)
+    pixels_seen = pixels_of(view)
+    nearest, farthest, covered = pixels_seen.around
     rows = np.clip((row[at] * height).astype(int), 0, height - 1)
     columns = np.clip((column[at] * width).astype(int), 0, width - 1)
     low, high, distance = nearest[rows, columns], farthest[rows, columns], depth[at]
@@ -194,7 +196,7 @@ def _from_view(
     value = np.maximum(angle, 0.02) ** 2 * density**2
     weight[at] = np.where(same & (angle > 0.0), np.maximum(value, 1e-20), 0)
     times = density / np.maximum(pixels[at], 1e-9)
-    found, shown = _sampled(view, grid, float(np.log2(max(np.median(times), 1e-9))))
+    found, shown = pixels_seen.sampled(grid, float(np.log2(max(np.median(times), 1e-9))))
     color[at] = found
     # Where hardly anything of the asset is shown its colour is anybody's guess.
     weight[at[shown < 0.25]] = 0
@@ -212,16 +214,6 @@ def _angles(view: View, points: np.ndarray, facing: np.ndarray) -> np.ndarray:
     return np.where(flat, 1.0, (toward * facing).sum(1))
 
 
-def _around(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(H, W) each: least and greatest depth of the pixels around, and whether one of them shows the asset."""
-    depth = torch.from_numpy(view.depth)[None, None]
-    known = torch.isfinite(depth)
-    near = -F.max_pool2d(torch.where(known, -depth, -torch.inf), 3, 1, 1)
-    far = F.max_pool2d(torch.where(known, depth, -torch.inf), 3, 1, 1)
-    covered = F.max_pool2d((~torch.isinf(depth)).float(), 3, 1, 1) > 0
-    return near[0, 0].numpy(), far[0, 0].numpy(), covered[0, 0].numpy()
-
-
 def _pixels_a_metre(asset: Asset, samples: GBuffer, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     """(N,) pixels of the image a unit of the asset's local space, of surfaces that would face the camera; and the
     cosine (N,) of the angle at which they do."""
@@ -233,22 +225,6 @@ def _pixels_a_metre(asset: Asset, samples: GBuffer, camera: Camera) -> tuple[np.
     apart = np.ones(len(samples)) if camera.projection == "orthographic" else np.maximum(samples.depth, 1e-6)
     size = abs(np.linalg.det(asset.shape_to_world()[:3, :3])) ** (1 / 3)
     return height * camera.lens[1] / apart * size, np.where(samples.normals.any(1), cosine, 1.0)
-
-
-def _sampled(view: View, grid: torch.Tensor, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Colours (N, 3) of a view at places `grid` (N, 2) in -1..1, of pixels that are means of 2 ** level squared; and
-    how much of the asset is shown there (N,)."""
-    image = torch.from_numpy(view.color).permute(2, 0, 1)[None].float() / 255
-    # A pixel wider than the mask: colours were carried over the outline.
-    shown = F.max_pool2d(torch.from_numpy((~np.isinf(view.depth)).astype(np.float32))[None, None], 3, 1, 1)
-    image = torch.cat([image * shown, shown], 1)
-    for _ in range(int(np.clip(np.floor(level + 0.3), 0, 8))):
-        if min(image.shape[-2:]) < 2:
-            break
-        image = F.avg_pool2d(image, 2, ceil_mode=True, count_include_pad=False)
-    found = F.grid_sample(image, grid[None, None], align_corners=False, padding_mode="border")[0, :, 0]
-    # Pixels that do not show the asset have no say.
-    return (found[:3] / found[3:].clamp_min(1e-3)).clamp(0, 1).T.numpy(), found[3].numpy()
 
 
 def _from_donor(asset: Asset, tokens: Tokens, samples: GBuffer) -> np.ndarray:
@@ -305,7 +281,7 @@ def _by_card(asset: Asset, donor: View, samples: GBuffer) -> np.ndarray:
     own = next(iter(asset.tokens[GEOMETRY].views.values()), donor)
     row, column, _ = own.project(samples.points.astype(np.float64)).T
     places = np.nan_to_num(np.stack([2 * column - 1, 2 * row - 1], 1)).clip(-1, 1).astype(np.float32)
-    return _sampled(donor, torch.from_numpy(places), 0.0)[0]
+    return pixels_of(donor).sampled(torch.from_numpy(places), 0.0)[0]
 
 
 def _filled(total: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
