@@ -71,6 +71,8 @@ def _load(location: str, device: str) -> NeuralUSDPipeline:
 
     pipeline = _read(location, torch.float16 if device.startswith("cuda") else torch.float32)
     pipeline.set_progress_bar_config(disable=True)
+    # Convolutions are a sixth faster so on a CPU, and on tensor cores.
+    pipeline.unet.to(memory_format=torch.channels_last)
     return pipeline.to(device)
 
 

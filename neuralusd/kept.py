@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -30,14 +31,16 @@ class Kept:
         self.most, self._size = most, size
         self._values: OrderedDict[Any, Any] = OrderedDict()
         self._total = 0
+        self._lock = threading.RLock()
 
     def get(self, key: Any, make: Callable[[], Any]) -> Any:
         """The value of `key`; made where it is not there."""
-        if key in self._values:
-            self._values.move_to_end(key)
-            return self._values[key]
-        value = self._values[key] = make()
-        self._total += self._size(value)
-        while self._total > self.most and len(self._values) > 1:
-            self._total -= self._size(self._values.popitem(last=False)[1])
-        return value
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+            value = self._values[key] = make()
+            self._total += self._size(value)
+            while self._total > self.most and len(self._values) > 1:
+                self._total -= self._size(self._values.popitem(last=False)[1])
+            return value

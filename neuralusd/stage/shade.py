@@ -4,6 +4,7 @@ stage has.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -30,6 +31,8 @@ class Shader:
         self.up = np.array([0.0, 0.0, 1.0]) if up_axis == "Z" else np.array([0.0, 1.0, 0.0])
         self.warned: set[str] = set()
         self._materials: dict[Usd.Prim, tuple[list[UsdShade.Material | None], np.ndarray | None]] = {}
+        # Parts of an image are shaded on several threads.
+        self._lock = threading.Lock()
         self._primvars: dict[tuple, tuple[np.ndarray, str] | None] = {}
         self._transparent: dict[Usd.Prim | None, bool] = {}
         self._prints: dict[Usd.Prim | None, bytes] = {}
@@ -160,14 +163,19 @@ class Shader:
         owner = primvar.GetAttr().GetPrim()
         shared = owner.GetPrimInPrototype() if owner.IsInstanceProxy() else owner
         key = (shared.GetPath(), name, id(piece.mesh))
+        with self._lock:
+            return self._refined(key, piece, primvar)
+
+    def _refined(self, key: tuple, piece: Any, primvar: UsdGeom.Primvar) -> tuple[np.ndarray, str] | None:
         if key not in self._primvars:
             values = np.asarray(primvar.ComputeFlattened(time_code(self.time)))
-            self._primvars[key] = None
+            made: tuple[np.ndarray, str] | None = None
             if values.dtype.kind in "fiub":
                 interpolation = str(primvar.GetInterpolation())
                 values = values.reshape(-1, 1) if values.ndim < 2 else values
                 refined = piece.mesh.refine(values, interpolation)
-                self._primvars[key] = None if refined is None else (refined, interpolation)
+                made = None if refined is None else (refined, interpolation)
+            self._primvars[key] = made
         return self._primvars[key]
 
     def _instance_primvar(self, piece: Piece, name: str) -> np.ndarray | None:
@@ -177,12 +185,13 @@ class Shader:
         key = (instancer.GetPath(), name, "instances")
         if key not in self._primvars:
             primvar = UsdGeom.PrimvarsAPI(instancer).GetPrimvar(name)
-            self._primvars[key] = None
+            made: tuple[np.ndarray, str] | None = None
             if primvar and primvar.HasAuthoredValue() and primvar.GetInterpolation() != UsdGeom.Tokens.constant:
                 values = np.asarray(primvar.ComputeFlattened(time_code(self.time)))
                 if values.dtype.kind in "fiub":
                     values = values.reshape(len(values), -1).astype(np.float32)
-                    self._primvars[key] = (values, "constant")
+                    made = (values, "constant")
+            self._primvars[key] = made
         found = self._primvars[key]
         return found[0][index : index + 1] if found is not None and index < len(found[0]) else None
 

@@ -15,6 +15,7 @@ from .pieces import Placed, SheetPiece
 from .rays import Hits, RayCaster
 from .samples import Samples, sample
 from .sheets import IS_SKY, SKY, sheet_pieces
+from .threads import side_by_side
 
 # Linear. The lamp at the camera lights what faces it, the sky from above, the ground from below.
 LAMP, SKY_LIGHT, GROUND = 0.6, 0.45, 0.25
@@ -158,7 +159,8 @@ def gbuffer(surfaces: Surfaces, height: int, width: int, antialias: int = 3, onl
         only: (height, width) bool, pixels that are wanted; None is all.
     """
     size = (height, width)
-    parts = [_shaded(part, surfaces, size) for part in surfaces.samples(height, width, antialias, only=only)]
+    samples = surfaces.samples(height, width, antialias, only=only)
+    parts = list(side_by_side(lambda part: _shaded(part, surfaces, size), samples))
     return joined([*parts, _sky(parts, surfaces.scene, surfaces.camera, size, only)], size, surfaces.surfaced)
 
 

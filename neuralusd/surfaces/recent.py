@@ -11,8 +11,8 @@ from ..scene import Camera, GBuffer
 from .gbuffer import Surfaces, gbuffer, joined
 from .pieces import Placed, Triangles
 
-# G-buffers that are kept, and samples that one may have; a sample is about 120 bytes.
-KEPT, LARGEST = 2, 1_500_000
+# G-buffers that are kept, and samples that all together may have; a sample is about 100 bytes.
+KEPT, MOST_SAMPLES = 2, 6_000_000
 # With more pieces than these, telling them apart takes longer than casting.
 MOST_PIECES = 3_000
 # Pixels around what changed; their neighbours' edges decide how finely they are cast.
@@ -56,9 +56,10 @@ class Recent:
             old = before.made[np.flatnonzero(~only.ravel()[before.made.pixel])]
             parts = [old, gbuffer(surfaces, height, width, antialias, only)] if only.any() else [old]
             made = joined(parts, (height, width), surfaces.surfaced)
-        self._kept = [each for each in self._kept if each is not before][: KEPT - 1]
-        if len(made) <= LARGEST:
-            self._kept.insert(0, _Before(key, prints, boxes, [piece.mesh for piece in surfaces.pieces], made))
+        new = _Before(key, prints, boxes, [piece.mesh for piece in surfaces.pieces], made)
+        self._kept = [new, *(each for each in self._kept if each is not before)][:KEPT]
+        while sum(len(each.made) for each in self._kept) > MOST_SAMPLES:
+            self._kept.pop()
         return made
 
 

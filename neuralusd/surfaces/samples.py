@@ -10,6 +10,7 @@ from scipy.ndimage import binary_dilation
 
 from ..scene import Camera
 from .rays import Hits, RayCaster
+from .threads import share, side_by_side
 
 # Rays that are worked on at a time.
 RAYS = 400_000
@@ -62,10 +63,14 @@ def sample(
     parts = []
     piece, depth = np.full(height * width, -1), np.full(height * width, np.inf, np.float32)
     normals = np.zeros((height * width, 3), np.float32)
-    for start in range(0, len(pixels), RAYS):
-        some = pixels[start : start + RAYS]
+    step = share(len(pixels), RAYS)
+
+    def cast(start: int) -> Samples:
+        some = pixels[start : start + step]
         row, column = np.divmod(some, width)
-        part = _layers(caster, camera, (row + 0.5) / height, (column + 0.5) / width, some, np.ones(len(some)), opacity)
+        return _layers(caster, camera, (row + 0.5) / height, (column + 0.5) / width, some, np.ones(len(some)), opacity)
+
+    for part in side_by_side(cast, range(0, len(pixels), step)):
         seen = part.pixel[part.first]
         piece[seen], depth[seen] = part.hits.piece[part.first], part.hits.depth[part.first]
         normals[seen] = part.hits.normals[part.first]
@@ -91,13 +96,16 @@ def _finer(
     height, width = size
     inside = (np.arange(antialias) + 0.5) / antialias
     down, right = (grid.ravel() for grid in np.meshgrid(inside, inside, indexing="ij"))
-    for start in range(0, len(pixels), max(1, RAYS // len(down))):
-        some = pixels[start : start + max(1, RAYS // len(down))]
+    step = max(1, share(len(pixels) * len(down), RAYS) // len(down))
+
+    def cast(start: int) -> Samples:
+        some = pixels[start : start + step]
         row, column = np.divmod(some, width)
         h, w = ((row[:, None] + down) / height).ravel(), ((column[:, None] + right) / width).ravel()
         weight = np.full(len(h), 1 / len(down))
-        part = _layers(caster, camera, h, w, np.repeat(some, len(down)), weight, opacity)
-        yield _merged(part)
+        return _merged(_layers(caster, camera, h, w, np.repeat(some, len(down)), weight, opacity))
+
+    yield from side_by_side(cast, range(0, len(pixels), step))
 
 
 def _layers(
