@@ -119,13 +119,16 @@ def _of_asset(
     if pictures and sky.any():
         # A sky has no materials: what is not seen of it is as what is, and where none is seen nothing is known.
         shown = [view.color[np.isfinite(view.depth) & (view.depth >= IS_SKY)] for view in pictures]
-        pixels = np.concatenate(shown)
-        plain[sky] = pixels.mean(0) / 255 if len(pixels) else 0
-        known[sky] = float(len(pixels) > 0)
+        colors = np.concatenate(shown)
+        plain[sky] = colors.mean(0) / 255 if len(colors) else 0
+        known[sky] = float(len(colors) > 0)
+    elif sky.any():
+        known[sky] = 1  # the backdrop of the stage's own shaded view
     albedo = [view for view in every if view.kind == ALBEDO]
     # What was seen of base colours is asked where the stage does not say, or where it was told them beside a picture.
     if albedo and (pictures or not surfaced):
         base, share, _ = _from_views(albedo, samples, pixels, facing)
+        share = np.where(sky, 0, share)
         plain = np.where(
             share[:, None] > 0, linear_to_srgb(srgb_to_linear(base) * samples.shade[:, None]) * gain, plain
         )

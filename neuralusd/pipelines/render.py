@@ -371,7 +371,13 @@ class NeuralUSDPipeline(DiffusionPipeline):
             -(-length // self._multiple) * self._multiple // self.vae_scale_factor for length in (height, width)
         )
         shape = (len(scenes), self.vae.config.latent_channels, rows, columns)
-        noise = randn_tensor(shape, generator=generator, device=device) if latents is None else latents.to(device)
+        if latents is not None:
+            noise = latents.to(device)
+        elif steps == 1 and self.looks_up and self.scheduler.config.prediction_type == "sample":
+            # One step predicts the mean of all pictures there could be; noise would only leave its grain in it.
+            noise = torch.zeros(shape, device=device)
+        else:
+            noise = randn_tensor(shape, generator=generator, device=device)
         held = hole = None
         if hold_image is not None and footprint is not None:
             held, hole = self._held(hold_image, footprint, (height, width), device)
