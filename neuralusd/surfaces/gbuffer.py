@@ -192,10 +192,13 @@ def passes_of(surfaces: GBuffer) -> Passes:
 
 
 def joined(parts: list[GBuffer], size: tuple[int, int], surfaced: np.ndarray) -> GBuffer:
-    """Several as one."""
+    """Several as one, in an order that does not tell how they were made: sums over a pixel are the same to the last
+    bit."""
     whole: dict[str, Any] = {"size": size, "surfaced": surfaced}
     names = [name for name in GBuffer.__dataclass_fields__ if name not in whole]
-    return GBuffer(**whole, **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+    values = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    order = np.lexsort((values["depth"], values["asset"], values["pixel"]))
+    return GBuffer(**whole, **{name: found[order] for name, found in values.items()})
 
 
 def _shaded(part: Samples, surfaces: Surfaces, size: tuple[int, int]) -> GBuffer:
@@ -243,7 +246,7 @@ def _places(hits: Hits, asset: np.ndarray, normals: np.ndarray, surfaces: Surfac
         if then is None:
             shape_to_world = of.shape_to_world()
             inverse = np.linalg.inv(shape_to_world)
-            points[here] = points[here] @ inverse[:3, :3] + inverse[3, :3]
+            points[here] = np.einsum("nk,ki->ni", points[here], inverse[:3, :3]) + inverse[3, :3]
             facing[here] = _turned(normals[here], shape_to_world)
             continue
         corners = then[0][piece.mesh.triangles[hits.triangle[here]]]
@@ -263,7 +266,8 @@ def _on_sheet(piece: SheetPiece, hits: Hits) -> np.ndarray:
 
 def _turned(normals: np.ndarray, local_to_world: np.ndarray) -> np.ndarray:
     """World normals in a local space: by the transpose, as normals go by the inverse transpose."""
-    return _unit(normals @ local_to_world[:3, :3].T)
+    # Not by BLAS, whose last bit depends on how many there are.
+    return _unit(np.einsum("nk,ik->ni", normals, local_to_world[:3, :3]))
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
