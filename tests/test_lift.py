@@ -466,7 +466,8 @@ class TestCommand:
         made = json.loads(out)
         assert status == 0 and made["prim"] == "/Mug" and made["extent"][1][1] == pytest.approx(0.1)
         assert any("0.1 m high, as a mug" in note for note in made["notes"]) and "note:" in err
-        assert main(["render", str(tmp_path / "mug.usdz"), "-o", str(tmp_path / "out.png"), "--backend", backend]) == 0
+        command = ["render", str(tmp_path / "mug.usdz"), "-o", str(tmp_path / "out.png"), "--size", "32x32"]
+        assert main([*command, "--backend", backend]) == 0
         assert picture(tmp_path / "out.png").shape == (32, 32, 3)
 
     @pytest.mark.parametrize(

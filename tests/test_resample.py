@@ -140,7 +140,7 @@ class TestOperations:
         new = next(one for each in list_samples(stage)[:1] for one in [*each.new, *each.changed])
         tokens = scene.asset(new).tokens
         assert set(tokens) == {"appearance", "geometry"} and np.isfinite(tokens["appearance"].points).any()
-        image = neuralusd.render(stage, backend=weights[1])
+        image = neuralusd.render(stage, size=(32, 32), backend=weights[1])
         assert image.size == (32, 32)
         mesh = UsdGeom.Mesh(stage.GetPrimAtPath(f"{new}/Sampled"))
         assert 100 < len(mesh.GetFaceVertexCountsAttr().Get()) < 3500
