@@ -10,7 +10,7 @@ import pytest
 from neuralusd.cli import main
 from neuralusd.datasets.packed import save_packed
 from neuralusd.training.build import build_pipeline
-from neuralusd.training.config import MINI, SD21
+from neuralusd.training.config import MINI_SPLAT, SD21
 from neuralusd.training.estimate import estimate_training, skeleton
 from tests.tiny_full_size import SIZE, SMALL, save_config, save_diffusion
 from tests.tiny_world import boxes_world
@@ -64,7 +64,7 @@ def test_the_command_prints_it_and_fetches_nothing(world, tmp_path, monkeypatch,
     assert main(["train", "--config", config, "--world", "world.npz", "--dry-run", "--gpus", "2"]) == 0
     out = capsys.readouterr().out
     assert "unet" in out and "activations" in out and "a step on 2 GPUs of 100 TFLOP/s" in out
-    mini = save_config(tmp_path / "mini.json", replace(MINI, resolution=SIZE))
+    mini = save_config(tmp_path / "mini.json", replace(MINI_SPLAT, resolution=SIZE))
     assert main(["train", "--config", mini, "--world", "world.npz", "--dry-run", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["parameters"]["unet"] > 1e6 and result["hours"] > 0
@@ -80,8 +80,11 @@ def test_a_world_of_another_size(world, tmp_path, monkeypatch, capsys):
     save_packed(world, tmp_path / "world.npz")
     assert main(["train", "--config", "sd21", "--world", "world.npz", "--dry-run"]) == 1
     assert "256x256" in capsys.readouterr().err
-    assert main(["train", "--world", "world.npz", "-o", "out"]) == 1
+    assert main(["train", "--config", "mini-splat", "--world", "world.npz", "-o", "out"]) == 1
     assert "--resolution 128" in capsys.readouterr().err
+    # What looks up learns from a folder of its own.
+    assert main(["train", "--world", "world.npz", "-o", "out"]) == 1
+    assert "neuralusd data look-up" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
