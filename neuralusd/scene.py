@@ -27,6 +27,13 @@ PICTURE = "picture"
 ALBEDO = "albedo"
 
 
+def box_corners(low: np.ndarray, high: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """(8, 3) corners of the axis-aligned box from `low` (3,) to `high` (3,), carried by `matrix` (4, 4); x varies
+    slowest."""
+    unit = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
+    return (low + unit * (high - low)) @ matrix[:3, :3] + matrix[3, :3]
+
+
 @dataclass(eq=False)
 class View:
     """A picture of one asset: the part of an image that shows it, and the camera that took it.
@@ -114,8 +121,8 @@ class Tokens:
         source: the image the crop was taken from, for people; never read back by a renderer.
         digest: identifies what the encoder was given, so that only what changed is encoded again.
         views: the pictures of the prim that the tokens are of, by name; what a renderer looks up.
-        prim: path of the prim that the tokens are of, on the stage that they were read from; empty where it is the
-            asset itself.
+        prim: path of the prim that the tokens are of, on the stage that they were read from; empty of tokens that were
+            not read from one, which are the asset's own.
     """
 
     values: np.ndarray
@@ -294,9 +301,7 @@ class Asset:
         if self.extent is None:
             raise ValueError(f"<{self.path}> has no extent, so it has no 3D box")
         low, high = np.asarray(self.extent, dtype=np.float64)
-        unit = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
-        local = low + unit * (high - low)
-        return local @ self.local_to_world[:3, :3] + self.local_to_world[3, :3]
+        return box_corners(low, high, self.local_to_world)
 
 
 @dataclass

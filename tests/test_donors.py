@@ -38,16 +38,24 @@ def ball_stage(path, scale, up):
     return stage
 
 
+def encoded(folder, backend, scale=1.0, up="Z"):
+    """The file of the ball with tokens, and a sidecar over boxes that have them too."""
+    ball_stage(folder / "ball.usda", scale, up)
+    ball = stages.sidecar(folder / "ball.usda")
+    neuralusd.encode(ball, backend=backend, size=SIZE)
+    return stages.save(ball), encoded_boxes(boxes_stage(), folder, backend)
+
+
+def encoded_boxes(boxes, folder, backend):
+    boxes.GetRootLayer().Export(str(folder / "boxes.usda"))
+    stage = stages.sidecar(folder / "boxes.usda")
+    neuralusd.encode(stage, "/World/Camera", 1, backend=backend, size=SIZE)
+    return stage
+
+
 @pytest.mark.parametrize(("scale", "up"), [(1.0, "Z"), (0.01, "Y")])
 def test_a_box_with_a_balls_geometry_is_a_ball(backend, tmp_path, scale, up):
-    ball_stage(tmp_path / "ball.usda", scale, up)
-    ball = stages.sidecar(tmp_path / "ball.usda")
-    neuralusd.encode(ball, backend=backend, size=SIZE)
-    donor = stages.save(ball)
-    boxes = boxes_stage()
-    boxes.GetRootLayer().Export(str(tmp_path / "boxes.usda"))
-    stage = stages.sidecar(tmp_path / "boxes.usda")
-    neuralusd.encode(stage, "/World/Camera", 1, backend=backend, size=SIZE)
+    donor, stage = encoded(tmp_path, backend, scale, up)
     before = stages.read(stage, "/World/Camera", 1)
     number = [asset.path for asset in before.assets].index(BOX)
     cube = stages.render_gbuffer(stage, before, SIZE, SIZE)
@@ -70,9 +78,7 @@ def test_geometry_of_a_prim_of_the_same_stage(backend, tmp_path):
     stage = boxes_stage()
     sphere = UsdGeom.Sphere.Define(stage, "/World/Box0/Ball")
     sphere.CreateRadiusAttr(0.5)
-    stage.GetRootLayer().Export(str(tmp_path / "boxes.usda"))
-    stage = stages.sidecar(tmp_path / "boxes.usda")
-    neuralusd.encode(stage, "/World/Camera", 1, backend=backend, size=SIZE)
+    stage = encoded_boxes(stage, tmp_path, backend)
     neuralusd.edit(stage, geometry={BOX: "/World/Box0"})
     scene = stages.read(stage, "/World/Camera", 1)
     assert scene.asset(BOX).shape_prim == "/World/Box0" and scene.asset("/World/Box0").shape_prim == "/World/Box0"
@@ -85,17 +91,30 @@ def test_geometry_of_a_prim_of_the_same_stage(backend, tmp_path):
 
 
 def test_a_donor_whose_file_is_gone_leaves_the_picture_of_its_views(backend, tmp_path):
-    ball_stage(tmp_path / "ball.usda", 1.0, "Z")
-    ball = stages.sidecar(tmp_path / "ball.usda")
-    neuralusd.encode(ball, backend=backend, size=SIZE)
-    donor = stages.save(ball)
-    boxes = boxes_stage()
-    boxes.GetRootLayer().Export(str(tmp_path / "boxes.usda"))
-    stage = stages.sidecar(tmp_path / "boxes.usda")
-    neuralusd.encode(stage, "/World/Camera", 1, backend=backend, size=SIZE)
+    donor, stage = encoded(tmp_path, backend)
     neuralusd.edit(stage, replace={BOX: f"{donor}:/World/Ball"})
     edited = stages.open_stage(stages.save(stage))
     (tmp_path / "ball.usda").rename(tmp_path / "elsewhere.usda")
     scene = stages.read(edited, "/World/Camera", 1)
     image = neuralusd.render(edited, "/World/Camera", 1, size=SIZE, backend=backend)
     assert image.size == (SIZE, SIZE) and scene.asset(BOX).tokens
+
+
+def test_a_donors_file_that_changes_is_seen_by_the_next_stage(backend, tmp_path):
+    """No stage of a donor is held open: what is rendered later has what is in its file then."""
+    donor, stage = encoded(tmp_path, backend)
+    neuralusd.edit(stage, geometry={BOX: f"{donor}:/World/Ball"})
+    path = stages.save(stage)
+
+    def blue():
+        opened = stages.open_stage(path)
+        scene = stages.read(opened, "/World/Camera", 1)
+        made = stages.render_gbuffer(opened, scene, SIZE, SIZE)
+        number = [asset.path for asset in scene.assets].index(BOX)
+        return float(np.median(made.color[made.asset == number][:, 2]))
+
+    del stage
+    assert blue() > 0.5
+    text = (tmp_path / "ball.usda").read_text()
+    (tmp_path / "ball.usda").write_text(text.replace("(0.02, 0.02, 0.7)", "(0.02, 0.02, 0.2)"))
+    assert 0.1 < blue() < 0.3

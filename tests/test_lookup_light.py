@@ -114,7 +114,7 @@ def _looking(eye):
     return np.array(Gf.Matrix4d().SetLookAt(Gf.Vec3d(*eye.tolist()), Gf.Vec3d(0, 0, 0), Gf.Vec3d(0, 0, 1)))
 
 
-def test_tokens_of_both_frames_are_apart(pipe):
+def test_an_asset_whose_own_box_has_changed_is_not_stretched(pipe):
     """An asset's own tokens are of itself: nothing is stretched where only its box has changed."""
     stage = boxes_stage()
     scene = with_tokens(stages.read(stage, "/World/Camera", 1), {})

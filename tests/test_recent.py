@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pxr import Gf, Sdf, UsdGeom, UsdShade, Vt
 
 from neuralusd import stage as stages
+from neuralusd.stage.errors import StageWarning
 from neuralusd.stage.gbuffer import StageSurfaces
 from neuralusd.surfaces import recent
 from neuralusd.surfaces.gbuffer import gbuffer, passes_of
@@ -153,3 +154,12 @@ def test_a_picture_file_that_changes_is_seen(tmp_path):
     made = stages.render_gbuffer(stage, stages.read(stage, "/World/Camera", 1), SIZE, SIZE)
     assert np.allclose(images(made), images(made_anew(stage)), atol=1e-4)
     assert (made.color[:, 2] > 0.8).any() and not (made.color[:, 0] > 0.8).any()
+
+
+def test_what_is_left_out_is_said_each_time():
+    stage = boxes_stage(seed=11)
+    bind(stage)
+    UsdShade.Shader(stage.GetPrimAtPath("/World/Look/Surface")).CreateIdAttr("SomeOtherSurface")
+    for _ in range(2):
+        with pytest.warns(StageWarning, match="SomeOtherSurface is not evaluated"):
+            stages.render_gbuffer(stage, stages.read(stage, "/World/Camera", 1), SIZE, SIZE)

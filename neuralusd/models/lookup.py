@@ -3,7 +3,8 @@
 The stage knows its surfaces, so nothing is thrown from the source onto the target: the target's G-buffer says which
 point of which asset each sample shows, and that point is projected into every view of the asset. A view counts where
 its own depth says that it saw this very surface, by its angle to it and by its resolution. What no view saw is marked,
-and has the stage's own shaded colour times the asset's gain; where there is not even that, the colours around.
+and has the stage's own shaded colour, as bright as what was seen beside it; where there is not even that, the colours
+around.
 
 The paper has no such channels (Neural USD leaves it to cross-attention); without them this is its plain recipe.
 """
@@ -97,7 +98,8 @@ def nothing_looked_up(height: int, width: int) -> LookedUp:
 def _of_asset(
     asset: Asset | None, samples: GBuffer, lit: np.ndarray, surfaced: bool, camera: Camera
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Colour (N, 3), seen (N,), known (N,) of an asset's samples; and how it is lit (N, 3), a donor's as its own."""
+    """Colour (N, 3) and how far it was seen (N,) and is known (N,), 0 to 1, of an asset's samples; and the stage's own
+    shaded colour of them (N, 3), a donor's as its own."""
     tokens = None if asset is None else asset.tokens.get(APPEARANCE)
     views = {} if tokens is None else tokens.views
     if asset is None or tokens is None or not views:
@@ -109,7 +111,7 @@ def _of_asset(
         return color, ones, ones, color
     every = list(views.values())
     pictures = [view for view in every if view.kind != ALBEDO]
-    pixels, facing = _pixels_a_metre(asset, samples, camera)
+    pixels, facing = _pixels_a_unit(asset, samples, camera)
     color, weight, finer = _from_views(pictures, samples, pixels, facing)
     gain = np.array(pictures[0].gain, np.float32) if pictures else np.ones(3, np.float32)
     # What a picture saw too coarsely is finer on the stage, if the stage knows its materials.
@@ -158,7 +160,11 @@ def _from_views(
     views: Sequence[View], samples: GBuffer, pixels: np.ndarray, facing: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Colour (N, 3) and weight (N,) of points by what views saw of them; a weight of 0 is not seen. And how many times
-    finer than the image the finest view saw them (N,)."""
+    finer than the image the finest view saw them (N,).
+
+    Args:
+        pixels, facing: (N,) each, as `_pixels_a_unit` gives them.
+    """
     total, weights = np.zeros((len(samples), 3), np.float32), np.zeros(len(samples), np.float32)
     finest = np.zeros(len(samples), np.float32)
     for view in views:
@@ -183,8 +189,8 @@ def _from_view(
     if not len(at):
         return color, weight, finer
     grid = torch.from_numpy(np.stack([2 * column[at] - 1, 2 * row[at] - 1], 1).astype(np.float32))
-    pixels_seen = pixels_of(view)
-    nearest, farthest, covered = pixels_seen.around
+    stored = pixels_of(view)
+    nearest, farthest, covered = stored.around
     rows = np.clip((row[at] * height).astype(int), 0, height - 1)
     columns = np.clip((column[at] * width).astype(int), 0, width - 1)
     low, high, distance = nearest[rows, columns], farthest[rows, columns], depth[at]
@@ -199,7 +205,7 @@ def _from_view(
     value = np.maximum(angle, 0.02) ** 2 * density**2
     weight[at] = np.where(same & (angle > 0.0), np.maximum(value, 1e-20), 0)
     times = density / np.maximum(pixels[at], 1e-9)
-    found, shown = pixels_seen.sampled(grid, float(np.log2(max(np.median(times), 1e-9))))
+    found, shown = stored.sampled(grid, float(np.log2(max(np.median(times), 1e-9))))
     color[at] = found
     # Where hardly anything of the asset is shown its colour is anybody's guess.
     weight[at[shown < 0.25]] = 0
@@ -217,7 +223,7 @@ def _angles(view: View, points: np.ndarray, facing: np.ndarray) -> np.ndarray:
     return np.where(flat, 1.0, (toward * facing).sum(1))
 
 
-def _pixels_a_metre(asset: Asset, samples: GBuffer, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+def _pixels_a_unit(asset: Asset, samples: GBuffer, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     """(N,) pixels of the image a unit of the asset's local space, of surfaces that would face the camera; and the
     cosine (N,) of the angle at which they do."""
     height, width = samples.size

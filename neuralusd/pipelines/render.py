@@ -343,7 +343,8 @@ class NeuralUSDPipeline(DiffusionPipeline):
             num_inference_steps: denoising steps. guidance_scale: classifier-free guidance; 1 is none, the paper's is 3.
             modality_guidance: further guidance of single modalities, "appearance", "geometry" or "pose": how many times
                 the difference that modality makes is added.
-            generator: makes the noise; the same generator state gives the same image. latents: noise to use instead.
+            generator: makes the noise; the same generator state gives the same image. A single step of a pipeline that
+                looks up and predicts the sample has none. latents: noise to use instead.
             drop: parts of `Keep` that are zeroed for all assets, as "appearance", "pose_3d" or "landing".
             hold_image: (H, W, 3) sRGB in 0..1, the image before an edit; what lies outside of `footprint` keeps to it.
             footprint: (H, W) bool, where the edit may change the image. Both or neither.

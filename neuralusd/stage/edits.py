@@ -13,12 +13,11 @@ from ..errors import EditError
 from ..scene import APPEARANCE, BACKGROUND, GEOMETRY, Tokens
 from ..schema import NeuralAssetAPI, NeuralTokensAPI
 from .bounds import Transforms
+from .donors import DONORS
 from .edit import editable_prim
 from .pose import write_pose
 from .read import read
 from .tokens import read_tokens
-
-DONORS = Sdf.Path("/NeuralDonors")
 
 
 def move(stage: Usd.Stage, path: str, offset: Sequence[float], time: float | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import cast
 
@@ -19,6 +20,8 @@ from .donors import with_donors
 from .geometry import Piece, gather_meshes
 from .shade import Shader
 from .walk import PROXY, Owners
+
+_recent = Recent()
 
 
 def render_gbuffer(stage: Usd.Stage, scene: Scene, height: int, width: int, antialias: int = 3) -> GBuffer:
@@ -40,9 +43,6 @@ def render_gbuffer(stage: Usd.Stage, scene: Scene, height: int, width: int, anti
     return _recent.gbuffer(surfaces, height, width, antialias)
 
 
-_recent = Recent()
-
-
 class StageSurfaces(Surfaces):
     """The surfaces that a stage's scene shows, ready for rays; `pieces` where only some of its geometry is wanted."""
 
@@ -53,9 +53,13 @@ class StageSurfaces(Surfaces):
         owners = owners_of(pieces, scene)
         pieces = _posed(pieces, owners, stage, scene)
         if sheets:
-            pieces, owners = with_donors(pieces, owners, stage, scene)
+            pieces, owners, self._homes = with_donors(pieces, owners, stage, scene)
         super().__init__(scene, camera, pieces, owners, sheets=sheets)
         self.shader = Shader(self.pieces, self.caster, scene.time, scene.up_axis)
+
+    @property
+    def warned(self) -> Collection[str]:
+        return self.shader.warned
 
     def print_of(self, number: int) -> bytes:
         piece, owner = self.pieces[number], int(self.owners[number])

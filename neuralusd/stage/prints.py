@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from pxr import Ar, Sdf, Usd, UsdGeom, UsdShade
+from pxr import Sdf, Usd, UsdGeom, UsdShade
 
 from ..kept import digest
+from .texture import UDIM, changed_at
 from .walk import time_code
 
 
@@ -21,6 +22,8 @@ def material_print(material: UsdShade.Material | None, time: float | None) -> by
         for attribute in prim.GetAuthoredAttributes():
             value = attribute.Get(time_code(time))
             values += [str(attribute.GetPath()), _plain(value), attribute.GetColorSpace()]
+            if isinstance(value, Sdf.AssetPath):
+                values += _files(value, attribute)
             values += [str(path) for path in attribute.GetConnections()]
     return digest(str(material.GetPath()), *values)
 
@@ -49,11 +52,16 @@ def _network(root: Usd.Prim) -> Iterator[Usd.Prim]:
                 waiting.append(prim.GetStage().GetPrimAtPath(path.GetPrimPath()))
 
 
+def _files(asset: Sdf.AssetPath, attribute: Usd.Attribute) -> list[tuple[str, float]]:
+    """Path of each file that an asset path names, several of UDIM tiles, and when it was changed."""
+    paths = [asset.resolvedPath or asset.path]
+    if UDIM.search(asset.path):
+        layer = attribute.GetPropertyStack()[0].layer
+        paths = [str(path) for path, _ in UsdShade.UdimUtils.ResolveUdimTilePaths(asset.path, layer)]
+    return [(path, changed_at(path)) for path in paths if path]
+
+
 def _plain(value: Any) -> Any:
-    if isinstance(value, Sdf.AssetPath):
-        path = value.resolvedPath or value.path
-        changed = Ar.GetResolver().GetModificationTimestamp(path, Ar.ResolvedPath(path)) if path else None
-        return (path, changed.GetTime() if changed is not None and changed.IsValid() else 0.0)
     try:
         array = np.asarray(value)
     except (TypeError, ValueError):

@@ -97,8 +97,13 @@ def load_texture(path: str, color_space: str) -> Texture:
     Raises:
         SceneError: the file cannot be read; names it.
     """
+    return _load(path, color_space, changed_at(path))
+
+
+def changed_at(path: str) -> float:
+    """When the file at a resolved asset path was changed, in seconds; 0 where nobody knows."""
     changed = Ar.GetResolver().GetModificationTimestamp(path, Ar.ResolvedPath(path))
-    return _load(path, color_space, changed.GetTime() if changed.IsValid() else 0.0)
+    return changed.GetTime() if changed.IsValid() else 0.0
 
 
 @lru_cache(maxsize=CACHED)

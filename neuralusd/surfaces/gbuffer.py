@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,6 +93,11 @@ class Surfaces:
         """As `neuralusd.surfaces.samples.sample`."""
         return sample(self.caster, self.camera, (height, width), self.opacity, antialias, everywhere, only)
 
+    @property
+    def warned(self) -> Collection[str]:
+        """What of the looks was left out, with a warning."""
+        return ()
+
     def prints(self) -> list[bytes]:
         """Of each piece what tells it apart from any that would look otherwise, or elsewhere."""
         return [self.print_of(number) for number in range(len(self.pieces))]
@@ -101,15 +106,13 @@ class Surfaces:
         """The print of a piece: its mesh (while that exists), its place, its asset, what it was seen as."""
         piece, owner = self.pieces[number], int(self.owners[number])
         asset = self.scene.assets[owner] if owner >= 0 else None
-        values: list[Any] = [id(piece.mesh), piece.local_to_world, owner, self.presence[number]]
-        if asset is not None:
-            values.append(asset.shape_to_world())
-        if isinstance(piece, SheetPiece):
-            mask = getattr(piece.outline, "mask", None)
-            # Its mesh is made anew each time.
-            values[0] = digest(piece.mesh.points, piece.mesh.triangles)
-            values += [piece.seen, mask]
-        return digest(*values)
+        space = None if asset is None else asset.shape_to_world()
+        placed = (piece.local_to_world, owner, self.presence[number], space)
+        if not isinstance(piece, SheetPiece):
+            return digest(id(piece.mesh), *placed)
+        # Its mesh is made anew each time.
+        mask = None if piece.outline is None else piece.outline.mask
+        return digest(piece.mesh.points, piece.mesh.triangles, piece.seen, mask, *placed)
 
     def opacity(self, hits: Hits, through: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(N,) how much hits hide: opacity of their material, presence of their asset, outline of what was seen.

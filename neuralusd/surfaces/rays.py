@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import SceneError
-from ..scene import Camera
+from ..scene import Camera, box_corners
 from .bvh import Group, groups
 from .pieces import Placed
 
@@ -138,9 +138,7 @@ class RayCaster:
 
     def _within(self, image: np.ndarray, group: Group) -> np.ndarray:
         """(N,) bool: which of the camera's rays come near a group's box."""
-        unit = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-        corners = group.tree.low + unit * (group.tree.high - group.tree.low)
-        x, y, z = self.camera.to_camera(corners @ group.to_world[:3, :3] + group.to_world[3, :3]).T
+        x, y, z = self.camera.to_camera(box_corners(group.tree.low, group.tree.high, group.to_world)).T
         if self.camera.projection != "orthographic":
             if (z > -1e-6 * np.abs(z).max()).any():  # reaches behind the camera
                 return np.ones(image.shape[1], bool)
@@ -211,10 +209,7 @@ def _check_size(pieces: Sequence[Placed]) -> None:
 
 def _may_see(camera: Camera, piece: Placed) -> bool:
     """Whether the piece's box reaches into the view; False only where it surely does not."""
-    low, high = piece.mesh.bounds
-    unit = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-    corners = (low + unit * (high - low)) @ piece.local_to_world[:3, :3] + piece.local_to_world[3, :3]
-    x, y, z = camera.to_camera(corners).T
+    x, y, z = camera.to_camera(box_corners(*piece.mesh.bounds, piece.local_to_world)).T
     near, far = camera.clipping_range
     if (-z < near).all() or (-z > far).all():
         return False

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..scene import Camera, GBuffer
+from ..scene import Camera, GBuffer, box_corners
 from .gbuffer import Surfaces, gbuffer, joined
-from .pieces import Placed, Triangles
+from .pieces import Triangles
 
 # G-buffers that are kept, and samples that all together may have; a sample is about 100 bytes.
 KEPT, MOST_SAMPLES = 2, 6_000_000
@@ -40,14 +40,17 @@ class Recent:
         self._kept: list[_Before] = []
 
     def gbuffer(self, surfaces: Surfaces, height: int, width: int, antialias: int) -> GBuffer:
-        """As `neuralusd.surfaces.gbuffer.gbuffer`."""
+        """As `neuralusd.surfaces.gbuffer.gbuffer`.
+
+        What could not be made without a warning is not kept, so that it warns each time.
+        """
         if len(surfaces.pieces) > MOST_PIECES:
             return gbuffer(surfaces, height, width, antialias)
         prints, camera = surfaces.prints(), surfaces.camera
         lens = (camera.projection, camera.lens, camera.clipping_range, camera.world_to_camera.tobytes())
         assets = tuple((asset.path, asset.role) for asset in surfaces.scene.assets)
         key = (height, width, antialias, lens, assets, surfaces.scene.up_axis)
-        boxes = [_box(piece) for piece in surfaces.pieces]
+        boxes = [box_corners(*piece.mesh.bounds, piece.local_to_world) for piece in surfaces.pieces]
         before = next((each for each in self._kept if each.key == key), None)
         only = None if before is None else _changed(before, prints, boxes, camera, (height, width))
         if before is None or only is None or only.mean() > _MOST:
@@ -56,8 +59,10 @@ class Recent:
             old = before.made[np.flatnonzero(~only.ravel()[before.made.pixel])]
             parts = [old, gbuffer(surfaces, height, width, antialias, only)] if only.any() else [old]
             made = joined(parts, (height, width), surfaces.surfaced)
-        new = _Before(key, prints, boxes, [piece.mesh for piece in surfaces.pieces], made)
-        self._kept = [new, *(each for each in self._kept if each is not before)][:KEPT]
+        kept = [each for each in self._kept if each is not before]
+        if not surfaces.warned:
+            kept.insert(0, _Before(key, prints, boxes, [piece.mesh for piece in surfaces.pieces], made))
+        self._kept = kept[:KEPT]
         while sum(len(each.made) for each in self._kept) > MOST_SAMPLES:
             self._kept.pop()
         return made
@@ -82,9 +87,3 @@ def _changed(
             )
             out[max(top, 0) : bottom, max(left, 0) : right] = True
     return out
-
-
-def _box(piece: Placed) -> np.ndarray:
-    low, high = piece.mesh.bounds
-    unit = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-    return (low + unit * (high - low)) @ piece.local_to_world[:3, :3] + piece.local_to_world[3, :3]

@@ -10,7 +10,7 @@ from scipy.ndimage import binary_dilation
 
 from ..scene import Camera
 from .rays import Hits, RayCaster
-from .threads import share, side_by_side
+from .threads import part_size, side_by_side
 
 # Rays that are worked on at a time.
 RAYS = 400_000
@@ -63,7 +63,7 @@ def sample(
     parts = []
     piece, depth = np.full(height * width, -1), np.full(height * width, np.inf, np.float32)
     normals = np.zeros((height * width, 3), np.float32)
-    step = share(len(pixels), RAYS)
+    step = part_size(len(pixels), RAYS)
 
     def cast(start: int) -> Samples:
         some = pixels[start : start + step]
@@ -96,7 +96,7 @@ def _finer(
     height, width = size
     inside = (np.arange(antialias) + 0.5) / antialias
     down, right = (grid.ravel() for grid in np.meshgrid(inside, inside, indexing="ij"))
-    step = max(1, share(len(pixels) * len(down), RAYS) // len(down))
+    step = max(1, part_size(len(pixels) * len(down), RAYS) // len(down))
 
     def cast(start: int) -> Samples:
         some = pixels[start : start + step]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, map_coordinates
+from scipy.ndimage import distance_transform_edt
 
 from ..scene import APPEARANCE, GEOMETRY, Asset, Camera, View, pose_2d
-from .pieces import Sheet, SheetPiece
+from .pieces import Outline, Sheet, SheetPiece
 
 # Vertices on the longer side of a sheet. Its outline is as fine as the picture all the same.
 SIDE = 256
@@ -67,7 +67,7 @@ def _sheet(asset: Asset, view: View) -> SheetPiece | None:
         triangles = triangles[~far[triangles].all(1)]
     if not len(triangles):
         return None
-    outline = None if background else _Outline(view)
+    outline = None if background else Outline(view)
     return SheetPiece(asset.path, Sheet(points, triangles), asset.shape_to_world(), None, outline)
 
 
@@ -103,21 +103,6 @@ def _edges(inverse: np.ndarray, axis: int) -> np.ndarray:
     return step > _CUT * size + 1.5 * np.minimum(before, after)
 
 
-class _Outline:
-    """How much of an asset each point of its surface is, from the picture it was seen in."""
-
-    def __init__(self, view: View):
-        self.view = view
-        self.mask = (~np.isinf(view.depth)).astype(np.float32)
-
-    def __call__(self, points: np.ndarray) -> np.ndarray:
-        height, width = self.mask.shape
-        row, column, _ = self.view.project(points).T
-        places = np.nan_to_num(np.stack([row * height - 0.5, column * width - 0.5]), nan=-1e6)
-        found = map_coordinates(self.mask, places, order=1, mode="constant", prefilter=False)
-        return np.clip((found - 0.5) * 2 + 0.5, 0, 1)
-
-
 def _card(asset: Asset, view: View, camera: Camera) -> SheetPiece | None:
     """The crop as it is, in the asset's 2D box of the target; the background's fills the image."""
     background = asset.role == "background"
@@ -136,7 +121,7 @@ def _card(asset: Asset, view: View, camera: Camera) -> SheetPiece | None:
     origins, directions = camera.rays_through(top + corners[:, 0] * high, left + corners[:, 1] * wide)
     world = origins + depth * directions
     seen = view.unproject(np.concatenate([_tight(view)[0] + corners * _tight(view)[1], np.ones((4, 1))], 1))
-    outline = None if background else _Outline(view)
+    outline = None if background else Outline(view)
     return SheetPiece(asset.path, Sheet(world, np.array([[0, 2, 1], [1, 2, 3]])), np.eye(4), seen, outline)
 
 

@@ -22,7 +22,7 @@ def threads() -> int:
     return max(1, min(MOST, available))
 
 
-def share(count: int, most: int) -> int:
+def part_size(count: int, most: int) -> int:
     """How many of `count` rays one part has: the same for every thread, at most `most`."""
     return max(1, min(most, max(LEAST, -(-count // threads()))))
 
